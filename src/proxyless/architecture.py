@@ -1,0 +1,108 @@
+"""An architecture as data: the candidate taken at each choice; and the compact network derived from a supernet."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from proxyless import files
+from proxyless.choice import Choice, settled
+from proxyless.errors import ProxylessError
+from proxyless.supernet import Supernet
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What was chosen: enough to rebuild the network in another process.
+
+    Args:
+        choices: name of the candidate taken, by name of the choice, in network order.
+        space: name of the search space it belongs to (see :mod:`proxyless.spaces`), or "" for a module of one's own.
+        arguments: what the space was made with.
+    """
+
+    choices: Mapping[str, str]
+    space: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def save(self, path: str | Path) -> None:
+        """Write it as JSON."""
+        files.write_json(path, asdict(self))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Architecture:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ProxylessError: the file is missing or is no architecture.
+        """
+        value = files.read_json(path)
+        if not (
+            isinstance(value, dict)
+            and isinstance(value.get("choices"), dict)
+            and all(isinstance(name, str) for name in value["choices"].values())
+            and isinstance(value.get("space", ""), str)
+            and isinstance(value.get("arguments", {}), dict)
+        ):
+            raise ProxylessError(f"{path}: not an architecture: it needs 'choices', a candidate's name for each choice")
+        return cls(value["choices"], value.get("space", ""), value.get("arguments", {}))
+
+    def path(self, supernet: Supernet) -> list[int]:
+        """Its candidates as indices into the choices of ``supernet``.
+
+        Raises:
+            ProxylessError: the choices or candidates are not those of ``supernet``.
+        """
+        return indices(self.choices, {name: choice.operations for name, choice in supernet.choices.items()})
+
+
+def architecture_of(supernet: Supernet, path: Sequence[int] | None = None) -> Architecture:
+    """The architecture of ``path``, or of the most probable path (paper, section 3.2.1), of ``supernet``."""
+    path = supernet.most_probable() if path is None else path
+    names = {n: c.operations[i] for (n, c), i in zip(supernet.choices.items(), path, strict=True)}
+    return Architecture(names)
+
+
+def indices(choices: Mapping[str, str], candidates: Mapping[str, Sequence[str]]) -> list[int]:
+    """Positions of the taken candidates among ``candidates``, the candidates' names of each choice.
+
+    Raises:
+        ProxylessError: a choice is missing or unknown, or has no such candidate.
+    """
+    missing, unknown = (
+        [n for n in candidates if n not in choices],
+        [n for n in choices if n not in candidates],
+    )
+    if missing or unknown:
+        raise ProxylessError(
+            f"the architecture does not fit the network: it lacks {missing[:3] or 'nothing'}"
+            f" and has {unknown[:3] or 'nothing'} beside"
+        )
+    for name, operation in choices.items():
+        if operation not in candidates[name]:
+            raise ProxylessError(f"choice {name} has no candidate {operation!r}: it has {', '.join(candidates[name])}")
+    return [list(candidates[name]).index(choices[name]) for name in candidates]
+
+
+def derive(network: nn.Module, architecture: Architecture | Sequence[int]) -> nn.Module:
+    """A copy of ``network`` (or of a supernet's) with every choice replaced by its candidate, weights included.
+
+    Redundant paths are gone (paper, section 3.2.1): an ordinary module with no trace of the search.
+    """
+    supernet = network if isinstance(network, Supernet) else Supernet(network)
+    path = architecture.path(supernet) if isinstance(architecture, Architecture) else list(architecture)
+    replaced = {
+        id(choice): settled(choice, index) for choice, index in zip(supernet.choices.values(), path, strict=True)
+    }
+    # Choices left out of the copy by naming their replacement in the memo: the unused candidates are never copied.
+    memo: dict[int, Any] = {}
+    for choice in reversed(list(supernet.choices.values())):  # inner choices of a candidate before the outer one
+        memo[id(choice)] = copy.deepcopy(replaced[id(choice)], memo)
+    compact: nn.Module = copy.deepcopy(supernet.network, memo)
+    assert not any(isinstance(module, Choice) for module in compact.modules())
+    return compact

@@ -1,0 +1,78 @@
+"""Where and how a network runs: what a latency is the latency of."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from proxyless.errors import ProxylessError
+
+
+@dataclass(frozen=True)
+class Device:
+    """One way to run a network on this machine.
+
+    Args:
+        name: what it is called on the command line.
+        runtime: name of the runtime in :mod:`proxyless.latency.runtimes`.
+        threads: threads that one inference may use.
+        batch: images in one inference.
+        precision: of weights and activations.
+    """
+
+    name: str
+    runtime: str
+    threads: int = 1
+    batch: int = 1
+    precision: str = "float32"
+
+    def describe(self) -> dict[str, Any]:
+        """The device, the machine and the runtime's version, as data that goes with every measurement."""
+        from proxyless.latency.runtimes import runtime
+
+        return asdict(self) | {"machine": machine(), "runtime_version": runtime(self.runtime).version()}
+
+    def key(self) -> str:
+        """A hash that changes whenever an old measurement no longer applies: device, machine or runtime version."""
+        text = "\n".join(f"{k}={v}" for k, v in sorted(self.describe().items()) if k != "name")
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+DEVICES = {"cpu": Device("cpu", runtime="onnxruntime")}
+
+
+def device(name: str, *, threads: int | None = None, batch: int | None = None) -> Device:
+    """The device called ``name``, with other threads or another batch size where given.
+
+    Raises:
+        ProxylessError: there is no such device, or a number below 1.
+    """
+    if name not in DEVICES:
+        raise ProxylessError(f"no device called {name!r}: there is {', '.join(DEVICES)}")
+    known = DEVICES[name]
+    threads = known.threads if threads is None else threads
+    batch = known.batch if batch is None else batch
+    if threads < 1 or batch < 1:
+        raise ProxylessError(f"device {name}: threads and batch must be at least 1, got {threads} and {batch}")
+    return Device(known.name, known.runtime, threads, batch, known.precision)
+
+
+@lru_cache
+def machine() -> str:
+    """The processor's name and number of logical cores."""
+    import os
+
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        fields = dict(
+            (part.strip() for part in line.split(":", 1)) for line in cpuinfo.read_text().splitlines() if ":" in line
+        )
+        model = fields.get("model name", model)
+        if "cpu family" in fields:  # virtual machines often hide the model's name
+            model += f" (family {fields['cpu family']}, model {fields.get('model', '?')})"
+    return f"{model}, {os.cpu_count()} cores"

@@ -1,0 +1,90 @@
+"""What a module computes on given inputs: its MACs, and a signature by which equal operators are recognised."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+from torch.utils.flop_counter import FlopCounterMode
+
+from proxyless.supernet import Shapes
+
+# Bookkeeping of autograd and views that no runtime executes.
+_FREE = ("detach", "alias", "lift_fresh")
+
+
+class _Recorder(TorchDispatchMode):
+    """Writes one line for each operator: its name, its plain arguments and which earlier tensors it reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self.numbers: dict[int, int] = {}
+        self.kept: list[Tensor] = []  # so that no id is given to a second tensor
+
+    def _write(self, value: Any) -> str:
+        if not isinstance(value, Tensor):
+            return repr(value)
+        if id(value) not in self.numbers:
+            self.numbers[id(value)] = len(self.numbers)
+            self.kept.append(value)
+        return f"t{self.numbers[id(value)]}:{value.dtype}:{tuple(value.shape)}"
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        inputs = tree_flatten((args, kwargs or {}))[0]
+        if name in _FREE:
+            for value in tree_flatten(result)[0]:
+                if isinstance(value, Tensor) and isinstance(inputs[0], Tensor):
+                    self._write(inputs[0])
+                    self.numbers[id(value)] = self.numbers[id(inputs[0])]
+                    self.kept.append(value)
+            return result
+        read = [self._write(value) for value in inputs]
+        written = [self._write(value) for value in tree_flatten(result)[0]]
+        self.lines.append(f"{name}({', '.join(read)}) -> {', '.join(written)}")
+        return result
+
+
+def example_inputs(shapes: Shapes, *, seed: int = 0) -> tuple[Tensor, ...]:
+    """Standard normal tensors of the given shapes."""
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.randn(shape, generator=generator) for shape in shapes)
+
+
+def signature(module: nn.Module, inputs: Sequence[Tensor]) -> str:
+    """A hash of the operators that ``module`` runs on ``inputs`` in evaluation mode, with shapes, types and data flow.
+
+    Independent of weights, names and classes: two modules with one signature do the same work.
+    """
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.no_grad(), _Recorder() as recorder:
+            module(*inputs)
+    finally:
+        module.train(was_training)
+    return hashlib.sha256("\n".join(recorder.lines).encode()).hexdigest()[:24]
+
+
+def count_macs(module: nn.Module, inputs: Sequence[Tensor]) -> int:
+    """Multiply-accumulates of convolutions and matrix products for one forward pass on ``inputs``; no norms, no biases."""
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            module(*inputs)
+    finally:
+        module.train(was_training)
+    return counter.get_total_flops() // 2
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of parameters, buffers not counted."""
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,36 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from proxyless.errors import ProxylessError
+from proxyless.export.onnx import session, to_onnx
+from proxyless.latency.device import Device
+
+
+class OnnxRuntimeCpu:
+    """Runs a module as ONNX with the CPU provider and a fixed number of threads."""
+
+    def version(self) -> str:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise ProxylessError(f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime") from None
+        return str(onnxruntime.__version__)
+
+    def prepare(self, module: nn.Module, inputs: Sequence[Tensor], device: Device) -> _Session:
+        return _Session(session(to_onnx(module, inputs, dynamic_batch=False), threads=device.threads), inputs)
+
+
+class _Session:
+    def __init__(self, session: Any, inputs: Sequence[Tensor]) -> None:
+        self.session = session
+        names = [value.name for value in session.get_inputs()]
+        self.feed = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
+
+    def run(self) -> None:
+        self.session.run(None, self.feed)

@@ -1,0 +1,255 @@
+"""Architecture gradients through binary gates (paper, section 3.2): one update rule, two ways to look at a choice.
+
+An update looks at some candidates of each choice, samples the active one among them, obtains dL/dg of each gate from
+one backward pass through the active path, and moves the architecture parameters by
+
+    dL/dalpha_i = sum_j dL/dg_j * p_j * (delta_ij - p_i)                                  (Eq. 4)
+
+with p the softmax over the candidates it looks at. :class:`TwoPathUpdate` looks at two sampled candidates,
+:class:`AllPathUpdate` at all of them and recomputes the inactive outputs one after the other.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from proxyless.architecture import Architecture, architecture_of
+from proxyless.choice import Choice, Gating
+from proxyless.search.budget import best_under_budget
+from proxyless.search.objective import Objective
+from proxyless.supernet import Supernet, batch_statistics
+
+Criterion = Callable[[Tensor, Tensor], Tensor]
+"""(outputs, targets) -> scalar loss, a mean over the batch."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one architecture step saw: the task's loss on the held-out batch, and the network's outputs for it."""
+
+    task_loss: float
+    outputs: Tensor
+
+
+@dataclass(frozen=True)
+class Looked:
+    """The candidates an update looks at.
+
+    Args:
+        support: their indices, (choices, m).
+        valid: which entries of ``support`` count, (choices, m), bool.
+        active: position within ``support`` of the one that is sampled active, (choices,).
+    """
+
+    support: Tensor
+    valid: Tensor
+    active: Tensor
+
+
+def alpha_gradient(gate_gradient: Tensor, p: Tensor) -> Tensor:
+    """Eq. 4 for all choices at once; both arguments and the result are (choices, m)."""
+    return p * (gate_gradient - (gate_gradient * p).sum(dim=1, keepdim=True))
+
+
+class GradientUpdate(ABC):
+    """One architecture step: sample, look, backward, move the architecture parameters; weights stay as they are.
+
+    Args:
+        supernet: whose ``alpha`` is moved.
+        objective: what is minimised; its cost must fit the supernet.
+        optimizer: of ``[supernet.alpha]``; the authors' Adam(betas=(0, 0.999)) without decay when None.
+        learning_rate: of that default optimizer (authors' default for ImageNet 1e-3).
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        objective: Objective,
+        *,
+        optimizer: torch.optim.Optimizer | None = None,
+        learning_rate: float = 1e-3,
+    ) -> None:
+        if objective.cost is not None:
+            objective.cost.check(supernet)
+        self.supernet = supernet
+        self.objective = objective
+        self.optimizer = optimizer or torch.optim.Adam([supernet.alpha], lr=learning_rate, betas=(0.0, 0.999))
+
+    @abstractmethod
+    def look(self) -> Looked:
+        """Sample the candidates to look at and the active one among them."""
+
+    @abstractmethod
+    def gating(self, row: int, looked: Looked, gates: Tensor) -> Gating:
+        """How choice number ``row`` mixes its candidates, with ``gates`` the gates of its looked-at candidates."""
+
+    def after(self, before: Tensor, looked: Looked) -> None:  # noqa: B027  (most rules have nothing to add)
+        """What a rule does to ``supernet.alpha`` after the optimizer's step; ``before`` is its value before."""
+
+    def step(self, batch: tuple[Tensor, Tensor], criterion: Criterion) -> StepResult:
+        """One update of the architecture parameters on a held-out batch (inputs, targets)."""
+        inputs, targets = batch
+        supernet, alpha = self.supernet, self.supernet.alpha
+        looked = self.look()
+        logits = alpha.detach().gather(1, looked.support).masked_fill(~looked.valid, -torch.inf)
+        p = logits.softmax(dim=1).requires_grad_()
+        gates = torch.zeros_like(p).scatter_(1, looked.active[:, None], 1.0).requires_grad_()
+        supernet.path = looked.support.gather(1, looked.active[:, None]).squeeze(1).tolist()
+
+        used: set[int] = set()
+        for row, choice in enumerate(supernet.choices.values()):
+            choice.gating = _Noting(self.gating(row, looked, gates[row]), row, used)
+        try:
+            with batch_statistics(supernet.network):
+                outputs = supernet(inputs)
+                task_loss = criterion(outputs, targets)
+                probabilities = torch.zeros_like(alpha).scatter_add(1, looked.support, p * looked.valid)
+                loss = self.objective.loss(task_loss, probabilities)
+                gate_gradient, cost_gradient = torch.autograd.grad(loss, [gates, p], allow_unused=True)
+        finally:
+            for choice in supernet.choices.values():
+                choice.gating = None
+
+        # A gate stands for a probability (paper, 3.2.1), so the cost's own dL/dp joins dL/dg in Eq. 4.
+        gradient = gate_gradient if cost_gradient is None else gate_gradient + cost_gradient
+        rows = torch.zeros_like(alpha).scatter_add(
+            1, looked.support, alpha_gradient(gradient, p.detach()) * looked.valid
+        )
+        self._move(rows, looked, used)
+        self.objective.adapt(supernet.probabilities().detach())
+        return StepResult(float(task_loss.detach()), outputs.detach())
+
+    def _move(self, gradient: Tensor, looked: Looked, used: set[int]) -> None:
+        alpha = self.supernet.alpha
+        with torch.no_grad():
+            before = alpha.clone()
+            ran = torch.tensor([row in used for row in range(len(alpha))], device=alpha.device)
+            touched = torch.zeros_like(self.supernet.mask).scatter(1, looked.support, looked.valid) & ran[:, None]
+            alpha.grad = gradient * touched
+            self.optimizer.step()
+            alpha.grad = None
+            # An optimizer with momentum would also move what was not looked at.
+            alpha.copy_(torch.where(touched, alpha, before))
+            self.after(before, looked)
+
+    def derive(self) -> Architecture:
+        """The most probable architecture that keeps the objective's budget, if it has one (see :mod:`.budget`)."""
+        cost, budget = self.objective.cost, getattr(self.objective, "budget", None)
+        if cost is None or budget is None:
+            return architecture_of(self.supernet)
+        return architecture_of(self.supernet, best_under_budget(self.supernet, cost, budget))
+
+    def state_dict(self) -> dict[str, Any]:
+        """State for a checkpoint: the optimizer's."""
+        return {"optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state of a checkpoint."""
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+class TwoPathUpdate(GradientUpdate):
+    """Looks at two candidates of each choice, sampled by multinomial(p) (paper, section 3.2.2).
+
+    After the step both architecture parameters are shifted by one offset that restores the summed exponentials of the
+    pair, so the probabilities of all other candidates stay what they were. Memory is that of two outputs a choice.
+    """
+
+    def look(self) -> Looked:
+        supernet = self.supernet
+        alpha = supernet.alpha.detach()
+        # The floor only matters where one candidate has all the probability: a second one must still be drawn.
+        p = supernet.probabilities().detach().double().clamp_min(1e-30) * supernet.mask
+        pair = torch.multinomial(p.cpu(), 2, generator=supernet.generator).to(alpha.device)
+        between = alpha.gather(1, pair).softmax(dim=1)
+        active = torch.multinomial(between.double().cpu(), 1, generator=supernet.generator).squeeze(1)
+        return Looked(pair, torch.ones_like(pair, dtype=torch.bool), active.to(alpha.device))
+
+    def gating(self, row: int, looked: Looked, gates: Tensor) -> Gating:
+        active = int(looked.active[row])
+        return _Pair(gates, looked.support[row].tolist(), active)
+
+    def after(self, before: Tensor, looked: Looked) -> None:
+        alpha = self.supernet.alpha
+        old, new = before.gather(1, looked.support), alpha.gather(1, looked.support)
+        shift = old.logsumexp(dim=1, keepdim=True) - new.logsumexp(dim=1, keepdim=True)
+        alpha.scatter_(1, looked.support, new + shift)
+
+
+class AllPathUpdate(GradientUpdate):
+    """Looks at all candidates: one keeps its graph, the others are recomputed in the backward pass (authors: full_v2).
+
+    Memory of one path, time of N forward passes.
+    """
+
+    def look(self) -> Looked:
+        supernet = self.supernet
+        p = supernet.probabilities().detach()
+        active = torch.multinomial(p.double().cpu(), 1, generator=supernet.generator).squeeze(1).to(p.device)
+        support = torch.arange(p.shape[1], device=p.device).expand_as(p)
+        return Looked(support, supernet.mask, active)
+
+    def gating(self, row: int, looked: Looked, gates: Tensor) -> Gating:
+        return _Recomputed(gates, int(looked.active[row]))
+
+
+class _Noting:
+    """Notes which choices ran: one nested in a candidate that was not active has no gradient and must not move."""
+
+    def __init__(self, inner: Gating, row: int, used: set[int]) -> None:
+        self.inner, self.row, self.used = inner, row, used
+
+    def mix(self, choice: Choice, inputs: tuple[Tensor, ...]) -> Tensor:
+        if torch.is_grad_enabled():
+            self.used.add(self.row)
+        return self.inner.mix(choice, inputs)
+
+
+class _Pair:
+    """g_a o_a(x) + g_b o_b(x), the inactive output without a graph of its own: autograd then yields both gates."""
+
+    def __init__(self, gates: Tensor, support: list[int], active: int) -> None:
+        self.gates, self.support, self.active = gates, support, active
+
+    def mix(self, choice: Choice, inputs: tuple[Tensor, ...]) -> Tensor:
+        mixed = self.gates[self.active] * choice.candidate(self.support[self.active])(*inputs)
+        other = 1 - self.active
+        with torch.no_grad():
+            output = choice.candidate(self.support[other])(*inputs)
+        return mixed + self.gates[other] * output
+
+
+class _Recomputed:
+    """The active output; the backward pass recomputes the others one at a time for their gates."""
+
+    def __init__(self, gates: Tensor, active: int) -> None:
+        self.gates, self.active = gates, active
+
+    def mix(self, choice: Choice, inputs: tuple[Tensor, ...]) -> Tensor:
+        output = choice.candidate(self.active)(*inputs)
+        return _RecomputedGates.apply(self.gates, output, choice, self.active, *inputs)
+
+
+class _RecomputedGates(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, output: Tensor, choice: Choice, active: int, *inputs: Tensor) -> Tensor:
+        ctx.save_for_backward(gates, output, *inputs)
+        ctx.choice, ctx.active = choice, active
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        gates, output, *inputs = ctx.saved_tensors
+        gate_gradient = torch.zeros_like(gates)
+        with torch.no_grad():
+            for index in range(len(ctx.choice)):
+                candidate = output if index == ctx.active else ctx.choice.candidate(index)(*inputs)
+                gate_gradient[index] = (gradient * candidate).sum()
+        return gate_gradient, gradient, None, None, *(None for _ in inputs)

@@ -1,0 +1,163 @@
+"""The over-parameterized network: any module that holds choices, its architecture parameters and its sampled path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from proxyless.choice import Choice
+
+Shapes = tuple[tuple[int, ...], ...]
+"""Shapes of the tensors one module receives, batch dimension included."""
+
+
+class Supernet(nn.Module):
+    """An over-parameterized network with binary gates (paper, section 3).
+
+    Wraps ``network``, any module that holds :class:`~proxyless.choice.Choice` modules. The architecture parameters of
+    all choices are the rows of one matrix, apart from the weights; shorter rows are padded and masked.
+
+    Args:
+        network: the module to search; used as it is, not copied.
+        seed: of the sampling of paths and of the initial architecture parameters.
+        init_std: standard deviation of the normal distribution the architecture parameters start from.
+
+    Attributes:
+        choices: the choices by their dotted name in ``network``, in the order of its modules.
+        alpha: architecture parameters, (choices, most candidates of a choice). They get no gradient from an ordinary
+            backward pass, so handing ``supernet.parameters()`` to an optimizer of weights is harmless.
+        mask: which entries of ``alpha`` belong to a candidate, same shape, bool.
+        generator: the source of randomness of every sampled path; its state belongs in a checkpoint.
+
+    Raises:
+        ValueError: ``network`` holds no choice.
+    """
+
+    mask: Tensor
+
+    def __init__(self, network: nn.Module, *, seed: int = 0, init_std: float = 1e-3) -> None:
+        super().__init__()
+        self.network = network
+        self.choices = {name: module for name, module in network.named_modules() if isinstance(module, Choice)}
+        if not self.choices:
+            raise ValueError("the network holds no Choice: there is nothing to search")
+        self.generator = torch.Generator().manual_seed(seed)
+        widest = max(len(choice) for choice in self.choices.values())
+        mask = torch.tensor([[j < len(choice) for j in range(widest)] for choice in self.choices.values()])
+        self.register_buffer("mask", mask, persistent=False)
+        self.alpha = nn.Parameter(torch.randn(mask.shape, generator=self.generator) * init_std)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """The network's output along the current path."""
+        return self.network(*inputs)
+
+    # -- probabilities and paths --
+
+    def logits(self) -> Tensor:
+        """Architecture parameters with minus infinity at the padding, (choices, candidates)."""
+        return self.alpha.masked_fill(~self.mask, -torch.inf)
+
+    def probabilities(self) -> Tensor:
+        """Path probabilities p = softmax(alpha) of each choice, (choices, candidates), 0 at the padding."""
+        return self.logits().softmax(dim=1)
+
+    def entropy(self) -> Tensor:
+        """Entropy of each choice's probabilities in nats, (choices,): log N when undecided, 0 when decided."""
+        p = self.probabilities()
+        return -torch.special.xlogy(p, p).sum(dim=1)
+
+    @property
+    def path(self) -> list[int]:
+        """Index of the active candidate of each choice; assign a sequence to set it."""
+        return [choice.active for choice in self.choices.values()]
+
+    @path.setter
+    def path(self, path: Sequence[int]) -> None:
+        if len(path) != len(self.choices):
+            raise ValueError(f"a path names one candidate for each of {len(self.choices)} choices, got {len(path)}")
+        for (name, choice), index in zip(self.choices.items(), path, strict=True):
+            if not 0 <= index < len(choice):
+                raise ValueError(f"choice {name} has candidates 0 to {len(choice) - 1}, got {index}")
+            choice.active = int(index)
+
+    def sample(self, *, uniform: bool = False) -> list[int]:
+        """Draw fresh binary gates from p, or uniformly (warm-up), and make them the path (paper, Eq. 2)."""
+        p = self.mask.double() if uniform else self.probabilities().detach().double()
+        self.path = torch.multinomial(p.cpu(), 1, generator=self.generator).squeeze(1).tolist()
+        return self.path
+
+    def most_probable(self) -> list[int]:
+        """The path of the most probable candidate of each choice (not made active)."""
+        path: list[int] = self.logits().argmax(dim=1).tolist()
+        return path
+
+    # -- weights and shapes --
+
+    def weights(self) -> Iterator[nn.Parameter]:
+        """The parameters of the network, without the architecture parameters."""
+        return self.network.parameters()
+
+    def input_shapes(self, *example: Tensor) -> dict[str, Shapes]:
+        """Shapes that each choice receives when the network runs on ``example``.
+
+        Every choice is met even where choices are nested in candidates of others. The path, the mode of the modules
+        and their statistics are left as they were.
+
+        Raises:
+            ValueError: a choice is never run, or one of its candidates returns another shape than the first.
+        """
+        seen: dict[str, tuple[Tensor, ...]] = {}
+        hooks = [
+            choice.register_forward_pre_hook(lambda _, inputs, name=name: seen.setdefault(name, inputs) and None)
+            for name, choice in self.choices.items()
+        ]
+        before = self.path
+        try:
+            with batch_statistics(self.network), torch.no_grad():
+                for index in range(self.mask.shape[1]):
+                    self.path = [min(index, len(choice) - 1) for choice in self.choices.values()]
+                    self.network(*example)
+                    if len(seen) == len(self.choices):
+                        break
+                for name, choice in self.choices.items():
+                    if name not in seen:
+                        raise ValueError(f"choice {name} is never run by the network")
+                    self._check_shapes(name, choice, seen[name])
+        finally:
+            self.path = before
+            for hook in hooks:
+                hook.remove()
+        return {name: tuple(tuple(x.shape) for x in seen[name]) for name in self.choices}
+
+    @staticmethod
+    def _check_shapes(name: str, choice: Choice, inputs: tuple[Tensor, ...]) -> None:
+        outputs = {op: tuple(choice.candidates[op](*inputs).shape) for op in choice.operations}
+        if choice.shortcut:
+            outputs["the shortcut"] = tuple(inputs[0].shape)
+        if len(set(outputs.values())) > 1:
+            raise ValueError(f"candidates of choice {name} return different shapes: {outputs}")
+
+
+@contextmanager
+def batch_statistics(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode, but batch norm normalises by the statistics of the batch and leaves its running ones alone.
+
+    The running statistics of a supernet mix those of all sampled paths and fit none of them (authors' defaults), so
+    both the evaluation of a path and the architecture step use the batch's own.
+    """
+    modes = [(module, module.training) for module in network.modules()]
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    network.eval()
+    for norm in norms:
+        norm.train()
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+        for module, mode in modes:
+            module.training = mode
