@@ -42,7 +42,7 @@ def to_onnx(module: nn.Module, inputs: Sequence[Tensor], *, dynamic_batch: bool 
             torch.onnx.export(
                 module,
                 tuple(inputs),
-                buffer,
+                buffer,  # type: ignore[arg-type]  # annotated as a path, documented to take a file
                 input_names=names,
                 output_names=["output"],
                 dynamic_axes=axes,

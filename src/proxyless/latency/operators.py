@@ -74,7 +74,7 @@ def signature(module: nn.Module, inputs: Sequence[Tensor]) -> str:
 
 
 def count_macs(module: nn.Module, inputs: Sequence[Tensor]) -> int:
-    """Multiply-accumulates of convolutions and matrix products for one forward pass on ``inputs``; no norms, no biases."""
+    """Multiply-accumulates of convolutions and matrix products of one forward pass; no norms, no biases."""
     was_training = module.training
     module.eval()
     try:

@@ -146,12 +146,13 @@ class GradientUpdate(ABC):
         return architecture_of(self.supernet, best_under_budget(self.supernet, cost, budget))
 
     def state_dict(self) -> dict[str, Any]:
-        """State for a checkpoint: the optimizer's."""
-        return {"optimizer": self.optimizer.state_dict()}
+        """State for a checkpoint: the optimizer's and the objective's."""
+        return {"optimizer": self.optimizer.state_dict(), "objective": self.objective.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state of a checkpoint."""
         self.optimizer.load_state_dict(state["optimizer"])
+        self.objective.load_state_dict(state["objective"])
 
 
 class TwoPathUpdate(GradientUpdate):

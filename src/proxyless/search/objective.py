@@ -28,6 +28,14 @@ class Objective(Protocol):
         """Called after each architecture step with the new path probabilities, (choices, candidates)."""
         ...
 
+    def state_dict(self) -> dict[str, float]:
+        """What the objective has learnt, for a checkpoint."""
+        ...
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Take up the state of a checkpoint."""
+        ...
+
 
 class TaskOnly:
     """The task's loss alone: a search that does not know the device."""
@@ -38,6 +46,12 @@ class TaskOnly:
         return task_loss
 
     def adapt(self, probabilities: Tensor) -> None:
+        pass
+
+    def state_dict(self) -> dict[str, float]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
         pass
 
 
@@ -83,3 +97,9 @@ class BudgetLoss:
             excess = float(self._cost.expected(probabilities)) / self.budget - 1
             low, high = self.limits
             self.weight = min(max(self.weight * math.exp(self.gain * excess), low), high)
+
+    def state_dict(self) -> dict[str, float]:
+        return {"weight": self.weight}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.weight = state["weight"]

@@ -178,7 +178,7 @@ class MobileNetChoices(nn.Module):
         from timm.models._efficientnet_builder import efficientnet_init_weights
 
         norm = partial(nn.BatchNorm2d, eps=1e-3)
-        layers = {"act_layer": nn.ReLU6, "norm_layer": norm}
+        layers: dict[str, Any] = {"act_layer": nn.ReLU6, "norm_layer": norm}
         stem_stride, strides = space.strides()
         stem, width = space._channels(STEM), space._channels(FIRST)
         self.conv_stem = nn.Conv2d(space.channels, stem, 3, stem_stride, 1, bias=False)
@@ -189,10 +189,16 @@ class MobileNetChoices(nn.Module):
         for stage, depth, out, stride in zip(self.stages, space.depths, space.stage_widths(), strides, strict=True):
             blocks: OrderedDict[str, nn.Module] = OrderedDict()
             for block in range(depth):
-                shape = {"in_chs": width, "out_chs": out, "stride": 1 if block else stride, "noskip": True}
+                step = 1 if block else stride
                 candidates: dict[str, nn.Module] = {
                     f"k{kernel}_e{expansion}": InvertedResidual(
-                        **shape, dw_kernel_size=kernel, exp_ratio=float(expansion), **layers
+                        width,
+                        out,
+                        dw_kernel_size=kernel,
+                        stride=step,
+                        noskip=True,
+                        exp_ratio=float(expansion),
+                        **layers,
                     )
                     for expansion in space.expansions
                     for kernel in space.kernels
@@ -200,7 +206,7 @@ class MobileNetChoices(nn.Module):
                 if block:
                     candidates["skip"] = Zero()
                 # timm gives a block a shortcut wherever the shapes agree; so does the choice in its place.
-                shortcut = shape["stride"] == 1 and width == out
+                shortcut = step == 1 and width == out
                 blocks[f"block{block}"] = Choice(shortcut=shortcut, **candidates)
                 width = out
             self.add_module(stage, nn.Sequential(blocks))

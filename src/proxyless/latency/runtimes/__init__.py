@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from proxyless.errors import ProxylessError
@@ -34,6 +35,10 @@ class Runtime(Protocol):
         Raises:
             ProxylessError: the module cannot be converted or loaded; names the runtime and the reason.
         """
+        ...
+
+    def load(self, model: Path, inputs: Sequence[Tensor], device: Device) -> Prepared:
+        """Load a network that was exported to the ONNX file ``model``."""
         ...
 
 

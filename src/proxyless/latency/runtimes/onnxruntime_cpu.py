@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -24,6 +25,9 @@ class OnnxRuntimeCpu:
 
     def prepare(self, module: nn.Module, inputs: Sequence[Tensor], device: Device) -> _Session:
         return _Session(session(to_onnx(module, inputs, dynamic_batch=False), threads=device.threads), inputs)
+
+    def load(self, model: Path, inputs: Sequence[Tensor], device: Device) -> _Session:
+        return _Session(session(model, threads=device.threads), inputs)
 
 
 class _Session:

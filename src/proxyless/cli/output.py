@@ -1,0 +1,51 @@
+"""What the commands print at their end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from proxyless.latency.table import LatencyTable
+
+
+def summary(values: Mapping[str, Any], run: Path) -> str:
+    """The result of a run in a few lines."""
+    measured, budget = values["latency_measured_ms"], values["latency_budget_ms"]
+    lines = [
+        ("architecture", values["architecture"]),
+        ("test accuracy", f"{values['test_accuracy']:.2%} of {values['test_images']} images"),
+        ("parameters", f"{values['parameters']:,}"),
+        ("MACs", f"{values['macs'] / 1e6:.2f} M"),
+    ]
+    if values["latency_predicted_ms"] is not None:
+        lines.append(("latency", f"predicted {values['latency_predicted_ms']:.4g} ms"))
+    text = f"measured {measured:.4g} ms on {values['device']['name']}"
+    if budget is not None:
+        text += f", budget {budget:g} ms ({measured / budget - 1:+.1%})"
+    lines += [("" if values["latency_predicted_ms"] is not None else "latency", text)]
+    lines += [("model", str(run / "model.onnx")), ("report", str(run / "report.html"))]
+    return "\n".join(f"{name:<15} {text}" for name, text in lines)
+
+
+def table_summary(table: LatencyTable, path: Path) -> str:
+    """A latency table in a few lines."""
+    from proxyless.latency.measure import predictions
+
+    errors = [abs(predicted / measured - 1) for predicted, measured in predictions(table)]
+    device = table.device
+    count = sum(len(row) for row in table.entries.values())
+    return "\n".join(
+        f"{name:<15} {text}"
+        for name, text in [
+            ("device", f"{device['name']}: {device['runtime']} {device['runtime_version']}, {device['machine']}"),
+            ("candidates", f"{count} at {len(table.entries)} choices"),
+            ("networks", f"{table.smallest():.4g} to {table.largest():.4g} ms"),
+            (
+                "correction",
+                f"{len(errors)} whole networks, mean error {sum(errors) / len(errors):.1%}, largest {max(errors):.1%}",
+            ),
+            ("table", str(path)),
+        ]
+    )

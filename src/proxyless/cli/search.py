@@ -1,0 +1,28 @@
+"""The whole job: measure the device, search an architecture on your data, train it, check it, export it.
+
+The same command on an unfinished run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from proxyless.cli import options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for everything the run leaves")
+    parser.add_argument("--quiet", action="store_true", help="no progress, only the summary")
+    options.add_settings(parser, options.SECTIONS)
+
+
+def run(parsed: argparse.Namespace) -> None:
+    settings = options.chosen(parsed)
+    from proxyless import pipeline
+    from proxyless.cli.output import summary
+    from proxyless.progress import shown
+
+    with shown(quiet=parsed.quiet) as reporter:
+        result = pipeline.search(settings, parsed.out, reporter)
+    print(summary(result.values, result.run.path))

@@ -1,0 +1,175 @@
+"""What long work tells who waits for it: a bar on a terminal, plain lines elsewhere, and a log file always."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from proxyless import files
+
+Metrics = Mapping[str, Any]
+
+_SHOWN = {  # metric -> how it reads beside the bar
+    "loss": "loss {:.3f}",
+    "accuracy": "accuracy {:.1%}",
+    "valid_accuracy": "held-out {:.1%}",
+    "expected_latency_ms": "expected {:.3g} ms",
+}
+
+
+class Reporter(Protocol):
+    """Receives the course of a job."""
+
+    def stage(self, name: str) -> None:
+        """A new stage begins."""
+        ...
+
+    def advance(self, done: float, total: float, metrics: Metrics) -> None:
+        """``done`` of ``total`` of the stage is finished."""
+        ...
+
+    def note(self, text: str) -> None:
+        """A line worth reading."""
+        ...
+
+    def close(self) -> None:
+        """The job is over or has been stopped."""
+        ...
+
+
+class Silent:
+    """Tells nothing."""
+
+    def stage(self, name: str) -> None:
+        pass
+
+    def advance(self, done: float, total: float, metrics: Metrics) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class PlainLines:
+    """Lines on standard error, for logs and pipes; at most one every ``seconds`` within a stage."""
+
+    def __init__(self, seconds: float = 15.0) -> None:
+        self.seconds = seconds
+        self.name = ""
+        self.started = self.last = time.monotonic()
+
+    def stage(self, name: str) -> None:
+        self.name, self.started, self.last = name, time.monotonic(), time.monotonic()
+        self.note(f"{name} ...")
+
+    def advance(self, done: float, total: float, metrics: Metrics) -> None:
+        now = time.monotonic()
+        if now - self.last < self.seconds or done <= 0:
+            return
+        self.last = now
+        left = (now - self.started) * (total / done - 1)
+        self.note(f"{self.name} {done / total:4.0%}  {describe(metrics)}  {left:.0f} s left")
+
+    def note(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+class Bar:
+    """A progress bar for each stage on a terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self.progress = Progress(
+            TextColumn("[bold]{task.description:<12}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("[cyan]{task.fields[metrics]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self.task: TaskID | None = None
+        self.progress.start()
+
+    def stage(self, name: str) -> None:
+        self._finish()
+        self.task = self.progress.add_task(name, total=1.0, metrics="")
+
+    def advance(self, done: float, total: float, metrics: Metrics) -> None:
+        if self.task is not None:
+            self.progress.update(self.task, completed=done, total=total, metrics=describe(metrics))
+
+    def note(self, text: str) -> None:
+        self.progress.console.print(text, highlight=False, markup=False)
+
+    def close(self) -> None:
+        self._finish()
+        self.progress.stop()
+
+    def _finish(self) -> None:
+        if self.task is not None:
+            self.progress.stop_task(self.task)
+
+
+class Logged:
+    """Passes everything on to ``shown`` and appends it to a file as JSON lines, once there is one."""
+
+    def __init__(self, shown: Reporter) -> None:
+        self.shown = shown
+        self.path: Path | None = None
+        self.name = ""
+        self.last = 0.0
+
+    def write(self, event: str, **values: Any) -> None:
+        """Append one event to the log."""
+        if self.path is not None:
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            files.append_json_line(self.path, {"time": now, "event": event, "stage": self.name, **values})
+
+    def stage(self, name: str) -> None:
+        self.name = name
+        self.write("stage")
+        self.shown.stage(name)
+
+    def advance(self, done: float, total: float, metrics: Metrics) -> None:
+        if time.monotonic() - self.last > 5 or done == total:
+            self.last = time.monotonic()
+            numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+            self.write("progress", done=done, total=total, **numbers)
+        self.shown.advance(done, total, metrics)
+
+    def note(self, text: str) -> None:
+        self.write("note", text=text)
+        self.shown.note(text)
+
+    def close(self) -> None:
+        self.shown.close()
+
+
+def describe(metrics: Metrics) -> str:
+    """The metrics a person follows, in words."""
+    return "  ".join(text.format(metrics[name]) for name, text in _SHOWN.items() if name in metrics)
+
+
+@contextmanager
+def shown(*, quiet: bool = False) -> Iterator[Reporter]:
+    """The reporter that fits where standard error goes."""
+    reporter: Reporter = Silent() if quiet else Bar() if sys.stderr.isatty() else PlainLines()
+    try:
+        yield reporter
+    finally:
+        reporter.close()

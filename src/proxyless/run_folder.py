@@ -1,0 +1,150 @@
+"""A run as a folder: where each stage leaves its files, and whether a folder may be used for a run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from proxyless import files, settings
+from proxyless.errors import ProxylessError
+from proxyless.settings import Settings
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run; what a stage left is enough for the next one."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Every setting that was used, as YAML."""
+        return self.path / "config.yaml"
+
+    @property
+    def data(self) -> Path:
+        """Classes, splits and preprocessing of the data."""
+        return self.path / "data.json"
+
+    @property
+    def log(self) -> Path:
+        """The course of the job, one JSON value a line."""
+        return self.path / "log.jsonl"
+
+    @property
+    def latency(self) -> Path:
+        """The latency table."""
+        return self.path / "latency.json"
+
+    @property
+    def search_history(self) -> Path:
+        """Metrics of warm-up and search."""
+        return self.path / "search" / "history.jsonl"
+
+    @property
+    def search_checkpoint(self) -> Path:
+        """State after the last finished epoch of the search."""
+        return self.path / "search" / "checkpoint.pt"
+
+    @property
+    def architecture(self) -> Path:
+        """What was chosen."""
+        return self.path / "architecture.json"
+
+    @property
+    def training_history(self) -> Path:
+        """Metrics of the training of the derived network."""
+        return self.path / "training" / "history.jsonl"
+
+    @property
+    def training_checkpoint(self) -> Path:
+        """State after the last finished epoch of training."""
+        return self.path / "training" / "checkpoint.pt"
+
+    @property
+    def weights(self) -> Path:
+        """The trained weights."""
+        return self.path / "model.safetensors"
+
+    @property
+    def onnx(self) -> Path:
+        """The trained network as ONNX."""
+        return self.path / "model.onnx"
+
+    @property
+    def model(self) -> Path:
+        """What one needs beside the weights: classes, preprocessing, timm's arguments."""
+        return self.path / "model.json"
+
+    @property
+    def confusion(self) -> Path:
+        """Counts of true and predicted classes on the test split."""
+        return self.path / "confusion.json"
+
+    @property
+    def result(self) -> Path:
+        """The summary, for machines."""
+        return self.path / "result.json"
+
+    def need(self, path: Path, made_by: str) -> Path:
+        """``path``, which must be there.
+
+        Raises:
+            ProxylessError: it is not; the message says which command makes it.
+        """
+        if not self.path.is_dir():
+            raise ProxylessError(f"{self.path}: no such run folder")
+        if not path.exists():
+            raise ProxylessError(f"{self.path} has no {path.relative_to(self.path)}: `proxyless {made_by}` makes it")
+        return path
+
+
+def check_usable(path: Path) -> None:
+    """Make sure before any work that ``path`` can be written and holds nothing but a run.
+
+    Raises:
+        ProxylessError: it is a file, not writable, or holds other files.
+    """
+    if path.is_dir():
+        if any(path.iterdir()) and not (path / "config.yaml").exists():
+            raise ProxylessError(f"--out {path}: the folder is not empty and holds no run; choose another name")
+    elif path.exists():
+        raise ProxylessError(f"--out {path}: is a file; choose another name")
+    nearest = path
+    while not nearest.exists():
+        nearest = nearest.parent
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise ProxylessError(f"--out {path}: {nearest} cannot be written to; choose another place")
+
+
+def open_run(path: Path, wanted: Settings, data: dict[str, Any]) -> RunFolder:
+    """The run folder at ``path`` for ``wanted`` settings: a new one, or the same run to be continued.
+
+    Raises:
+        ProxylessError: it holds a run with other settings; the message names the first of them.
+    """
+    run = RunFolder(path)
+    if run.config.exists():
+        before = settings.load(run.config)
+        if before != wanted:
+            names = [item.name for item in settings.describe() if value(before, item.name) != value(wanted, item.name)]
+            first = names[0]
+            raise ProxylessError(
+                f"--out {path}: holds another run ({first} is {value(before, first)!r} there and"
+                f" {value(wanted, first)!r} here); choose another --out, or remove the folder"
+            )
+        return run
+    path.mkdir(parents=True, exist_ok=True)
+    files.write_json(run.data, data)
+    settings.save(wanted, run.config)
+    return run
+
+
+def value(of: Settings, name: str) -> Any:
+    """A setting by its dotted name."""
+    found: Any = of
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found

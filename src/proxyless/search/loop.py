@@ -1,0 +1,229 @@
+"""The search: weight steps on sampled paths and architecture steps in turn (paper, section 3.2), after a warm-up.
+
+The loop knows neither data sets nor devices nor which update rule it drives. It can be stopped at any time: state is
+handed out at the end of each epoch, and what follows depends on that state and the seed alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from proxyless.search.gradient import Criterion, StepResult
+from proxyless.supernet import Supernet, batch_statistics
+
+Batch = tuple[Tensor, Tensor]
+Metrics = dict[str, Any]
+
+
+class ArchitectureUpdate(Protocol):
+    """An update rule: moves the architecture parameters by one step on a held-out batch."""
+
+    def step(self, batch: Batch, criterion: Criterion) -> StepResult: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class SearchData(Protocol):
+    """The batches a search needs, each a function of its arguments alone, so that a search can be resumed."""
+
+    def train(self, epoch: int) -> Iterable[Batch]:
+        """One pass over the training images."""
+        ...
+
+    def held_out(self, start: int) -> Iterator[Batch]:
+        """Endless batches of held-out images for architecture steps, from batch number ``start`` on."""
+        ...
+
+    def valid(self) -> Iterable[Batch]:
+        """One pass over the held-out images, not augmented."""
+        ...
+
+    def steps(self) -> int:
+        """Batches of one pass over the training images."""
+        ...
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Lengths and rates of a search.
+
+    Args:
+        warmup_epochs: epochs of weight steps on uniformly sampled paths, with a cosine of their own.
+        epochs: epochs of weight and architecture steps.
+        learning_rate: of the weights, at the start of each cosine.
+        weight_decay: of the weights on the path.
+        label_smoothing: of the loss of the weight steps; architecture steps use plain cross-entropy.
+        architecture_every: weight steps for one architecture step (authors' default 5).
+        report_every: weight steps between two reports.
+        seed: of dropout and the like.
+    """
+
+    warmup_epochs: int
+    epochs: int
+    learning_rate: float
+    weight_decay: float = 4e-5
+    label_smoothing: float = 0.1
+    architecture_every: int = 5
+    report_every: int = 20
+    seed: int = 0
+
+    def architecture_steps(self, steps: int) -> int:
+        """Number of architecture steps, with ``steps`` weight steps an epoch."""
+        return self.epochs * (steps // self.architecture_every)
+
+
+@dataclass
+class SearchLoop:
+    """Runs a :class:`Schedule` over a supernet.
+
+    Args:
+        expected_cost: E[latency] in ms of the present probabilities for the reports, or None.
+        measures: further metrics for the reports of the search, such as the multiplier.
+        report: called with the metrics of every few steps.
+        checkpoint: called with the state after every epoch.
+        advance: called after every weight step with (steps done, steps in all, latest metrics).
+    """
+
+    supernet: Supernet
+    update: ArchitectureUpdate
+    data: SearchData
+    schedule: Schedule
+    expected_cost: Callable[[Tensor], float] | None = None
+    measures: Callable[[], Metrics] = dict
+    report: Callable[[Metrics], None] = lambda metrics: None
+    checkpoint: Callable[[dict[str, Any]], None] = lambda state: None
+    advance: Callable[[int, int, Metrics], None] = lambda done, total, metrics: None
+
+    def __post_init__(self) -> None:
+        schedule = self.schedule
+        self.optimizer = torch.optim.SGD(
+            self.supernet.weights(),
+            lr=schedule.learning_rate,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=schedule.weight_decay,
+        )
+        self.epoch = 0  # finished epochs, those of the warm-up counted
+        self.architecture_step = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the rest of the search depends on."""
+        return {
+            "epoch": self.epoch,
+            "architecture_step": self.architecture_step,
+            "supernet": self.supernet.state_dict(),
+            "generator": self.supernet.generator.get_state(),
+            "optimizer": self.optimizer.state_dict(),
+            "update": self.update.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state that :attr:`checkpoint` was given."""
+        self.epoch, self.architecture_step = state["epoch"], state["architecture_step"]
+        self.supernet.load_state_dict(state["supernet"])
+        self.supernet.generator.set_state(state["generator"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.update.load_state_dict(state["update"])
+
+    def run(self) -> None:
+        """Run what is left of warm-up and search."""
+        schedule = self.schedule
+        while self.epoch < schedule.warmup_epochs + schedule.epochs:
+            if self.epoch == schedule.warmup_epochs:  # the search's weights start without the warm-up's momentum
+                self.optimizer.state.clear()
+            self._epoch(searching=self.epoch >= schedule.warmup_epochs)
+            self.epoch += 1
+            self.checkpoint(self.state_dict())
+
+    def _epoch(self, *, searching: bool) -> None:
+        schedule, supernet = self.schedule, self.supernet
+        torch.manual_seed(schedule.seed + self.epoch)
+        length = schedule.epochs if searching else schedule.warmup_epochs
+        first = self.epoch - (schedule.warmup_epochs if searching else 0)
+        steps = self.data.steps()
+        criterion = nn.CrossEntropyLoss(label_smoothing=schedule.label_smoothing)
+        held_out = self.data.held_out(self.architecture_step)
+        mean = _Means()
+        supernet.train()
+        for step, (inputs, targets) in enumerate(islice(self.data.train(self.epoch), steps)):
+            position = (first * steps + step) / (length * steps)
+            for group in self.optimizer.param_groups:
+                group["lr"] = 0.5 * schedule.learning_rate * (1 + torch.cos(torch.tensor(torch.pi * position)).item())
+            supernet.sample(uniform=not searching)
+            outputs = supernet(inputs)
+            loss = criterion(outputs, targets)
+            loss.backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()  # to None: what is not on the next path has no gradient, momentum or decay
+            mean.add(loss=loss.detach(), accuracy=_accuracy(outputs.detach(), targets))
+            if searching and (step + 1) % schedule.architecture_every == 0:
+                batch = next(held_out)
+                result = self.update.step(batch, nn.functional.cross_entropy)
+                mean.add(architecture_loss=torch.tensor(result.task_loss))
+                self.architecture_step += 1
+            last = step + 1 == steps
+            if last or (step + 1) % schedule.report_every == 0:
+                metrics = self._metrics(searching, self.epoch + (step + 1) / steps) | mean.take()
+                if last:
+                    metrics |= self.evaluate(supernet.most_probable())
+                self.report(metrics)
+                self.advance(self.epoch * steps + step + 1, (schedule.warmup_epochs + schedule.epochs) * steps, metrics)
+
+    def _metrics(self, searching: bool, epoch: float) -> Metrics:
+        supernet = self.supernet
+        probabilities = supernet.probabilities().detach()
+        metrics: Metrics = {
+            "stage": "search" if searching else "warmup",
+            "epoch": epoch,
+            "step": round(epoch * self.data.steps()),
+            "entropy": float(supernet.entropy().detach().mean()),
+        }
+        if self.expected_cost is not None:
+            metrics["expected_latency_ms"] = self.expected_cost(probabilities)
+        if searching:
+            metrics |= self.measures()
+            rows = zip(probabilities.tolist(), supernet.choices.values(), strict=True)
+            metrics["probabilities"] = [[round(p, 5) for p in row[: len(choice)]] for row, choice in rows]
+        return metrics
+
+    def evaluate(self, path: list[int]) -> Metrics:
+        """Loss and accuracy of ``path`` on the held-out images with the supernet's weights and batch statistics."""
+        before = self.supernet.path
+        self.supernet.path = path
+        mean = _Means()
+        with batch_statistics(self.supernet.network), torch.no_grad():
+            for inputs, targets in self.data.valid():
+                outputs = self.supernet(inputs)
+                loss = nn.functional.cross_entropy(outputs, targets)
+                mean.add(len(targets), valid_loss=loss, valid_accuracy=_accuracy(outputs, targets))
+        self.supernet.path = before
+        return mean.take()
+
+
+def _accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs.argmax(dim=1) == targets).float().mean()
+
+
+class _Means:
+    """Weighted means since they were last taken; stays on the device until then."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, tuple[Tensor, float]] = {}
+
+    def add(self, weight: float = 1.0, **values: Tensor) -> None:
+        for name, value in values.items():
+            total, weights = self.sums.get(name, (torch.zeros((), device=value.device), 0.0))
+            self.sums[name] = (total + weight * value, weights + weight)
+
+    def take(self) -> Metrics:
+        means = {name: float(total) / weights for name, (total, weights) in self.sums.items()}
+        self.sums = {}
+        return means

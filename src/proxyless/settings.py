@@ -1,0 +1,260 @@
+"""Every setting of the main job, once: the flags, the YAML file and its documentation are made from these classes."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from proxyless import files
+from proxyless.errors import ProxylessError
+
+
+def _setting(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+class Update(Enum):
+    """The rule that moves the architecture parameters."""
+
+    TWO_PATH = "two-path"
+    ALL_PATH = "all-path"
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """How images become tensors, and which are held out."""
+
+    size: int | None = _setting(None, "height and width in px; default: that of the images, at most 224")
+    valid_fraction: float = _setting(0.1, "share of the training images held out for the architecture steps")
+    test_fraction: float = _setting(0.15, "share held out for the final test where the data has no test split")
+    skip_corrupt: bool = _setting(False, "leave out images that cannot be read instead of stopping")
+    flip: bool | None = _setting(None, "mirror training images; default: yes, but not for digits")
+
+
+@dataclass(frozen=True)
+class SpaceSettings:
+    """The family of networks that is searched."""
+
+    name: str = _setting("mobilenet", "name of the search space")
+    width: float | None = _setting(None, "multiplier of all widths; default: 1.0 from 96 px on, 0.5 below")
+    depths: tuple[int, ...] | None = _setting(
+        None, "most blocks of each of the six stages; default: from the image size"
+    )
+    kernels: tuple[int, ...] = _setting((3, 5, 7), "kernel sizes of the candidates")
+    expansions: tuple[int, ...] = _setting((3, 6), "expansion factors of the candidates")
+
+
+@dataclass(frozen=True)
+class MeasureSettings:
+    """How thoroughly latency is measured."""
+
+    threads: int | None = _setting(None, "threads of one inference; default: the device's")
+    batch: int | None = _setting(None, "images of one inference; default: the device's")
+    rounds: int = _setting(15, "interleaved passes over all candidates")
+    burst_ms: float = _setting(6.0, "ms that a candidate runs in each pass")
+    networks: int = _setting(16, "whole networks measured to correct the table")
+    cache: str | None = _setting("~/.cache/proxyless/latency", "folder of known measurements; null: measure all anew")
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """The search: weights of sampled paths and architecture parameters in turn."""
+
+    update: Update = _setting(Update.TWO_PATH, "rule of the architecture steps")
+    warmup_epochs: int | None = _setting(
+        None, "epochs of uniformly sampled paths before; default: 50,000 images' worth"
+    )
+    epochs: int | None = _setting(None, "epochs of the search; default: 100,000 images' worth")
+    batch_size: int = _setting(128, "images of a step")
+    learning_rate: float = _setting(0.1, "of the weights, at the start of the cosine")
+    weight_decay: float = _setting(4e-5, "of the weights on the path")
+    label_smoothing: float = _setting(0.1, "of the loss of the weights")
+    architecture_every: int = _setting(2, "weight steps for one architecture step")
+    architecture_learning_rate: float | None = _setting(
+        None, "of Adam; default: such that rate x steps is 24, as in the paper, at most 0.05"
+    )
+    latency_weight: float = _setting(0.1, "lambda of the latency term, or where its multiplier starts")
+    multiplier_gain: float | None = _setting(
+        None, "of the multiplier that meets the budget; default: 25 / architecture steps; 0: lambda stays fixed"
+    )
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Training of the network that was found, from scratch."""
+
+    epochs: int | None = _setting(None, "default: 250,000 images' worth, at most 60")
+    batch_size: int = _setting(128, "images of a step")
+    learning_rate: float = _setting(0.2, "at the top of the cosine")
+    warmup_epochs: float = _setting(0.3, "epochs in which the learning rate rises")
+    weight_decay: float = _setting(4e-5, "not of norms and biases")
+    label_smoothing: float = _setting(0.1, "of the loss")
+    dropout: float = _setting(0.0, "before the classifier")
+    ema: bool = _setting(True, "deliver the moving average of the weights")
+    cutout: int = _setting(0, "side in px of a square cut out of training images")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The whole job."""
+
+    data: str = _setting("", "folder of images in class folders, or the name of a known data set")
+    device: str = _setting("cpu", "what the network is for")
+    latency: float | None = _setting(None, "latency budget in ms of one inference")
+    seed: int = _setting(0, "of everything random")
+    images: ImageSettings = field(default_factory=ImageSettings)
+    space: SpaceSettings = field(default_factory=SpaceSettings)
+    measure: MeasureSettings = field(default_factory=MeasureSettings)
+    search: SearchSettings = field(default_factory=SearchSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+
+    def replace(self, values: Mapping[str, Any]) -> Settings:
+        """These settings with ``values`` by dotted name, such as ``{"search.epochs": 3}``, put in.
+
+        Raises:
+            ProxylessError: an unknown name or a value of the wrong type.
+        """
+        nested: dict[str, Any] = {}
+        for name, value in values.items():
+            *sections, last = name.split(".")
+            target = nested
+            for section in sections:
+                target = target.setdefault(section, {})
+            target[last] = value
+        return _merged(self, nested, "")
+
+    def to_yaml(self) -> str:
+        """All settings as YAML that :func:`load` reads."""
+        return yaml.safe_dump(_plain(self), sort_keys=False)
+
+
+def load(path: str | Path, base: Settings | None = None) -> Settings:
+    """Settings from a YAML file laid over ``base``.
+
+    Raises:
+        ProxylessError: the file is missing or no YAML mapping, or holds an unknown setting or a value of a wrong type.
+    """
+    try:
+        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ProxylessError(f"{path}: no such config file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProxylessError(f"{path}: the config cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" at line {where.line + 1}" if where else ""
+        raise ProxylessError(f"{path}: not valid YAML{line}: {getattr(error, 'problem', error)}") from None
+    if value is None:
+        value = {}
+    if not isinstance(value, dict):
+        raise ProxylessError(f"{path}: a config is a mapping of settings, this is a {type(value).__name__}")
+    try:
+        return _merged(base or Settings(), value, "")
+    except ProxylessError as error:
+        raise ProxylessError(f"{path}: {error}") from None
+
+
+def save(settings: Settings, path: Path) -> None:
+    """Write all settings as YAML."""
+    files.write_text(path, settings.to_yaml())
+
+
+@dataclass(frozen=True)
+class Described:
+    """One setting as it appears in help and documentation."""
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+
+
+def describe(cls: type = Settings, prefix: str = "") -> Iterator[Described]:
+    """All settings by dotted name, in order."""
+    hints = typing.get_type_hints(cls)
+    for item in dataclasses.fields(cls):
+        hint = hints[item.name]
+        if dataclasses.is_dataclass(hint):
+            assert isinstance(hint, type)
+            yield from describe(hint, f"{prefix}{item.name}.")
+        else:
+            yield Described(prefix + item.name, hint, item.default, item.metadata["help"])
+
+
+def _merged(settings: Any, values: Mapping[Any, Any], where: str) -> Any:
+    hints = typing.get_type_hints(type(settings))
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in hints:
+            near = difflib.get_close_matches(str(name), hints, 1)
+            raise ProxylessError(
+                f"unknown setting {where}{name}" + (f": did you mean {where}{near[0]}?" if near else "")
+                or f": there is {', '.join(hints)}"
+            )
+        current = getattr(settings, name)
+        if dataclasses.is_dataclass(current):
+            if not isinstance(value, Mapping):
+                raise ProxylessError(f"setting {where}{name} is a section: it needs settings below it, got {value!r}")
+            changes[name] = _merged(current, value, f"{where}{name}.")
+        else:
+            changes[name] = _checked(value, hints[name], f"{where}{name}")
+    return dataclasses.replace(settings, **changes)
+
+
+def type_name(hint: Any) -> str:
+    """A type in a user's words: ``whole number``, ``numbers``, ``yes or no``..."""
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return " or ".join(str(member.value) for member in hint)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(type_name(option) for option in typing.get_args(hint))
+    if typing.get_origin(hint) is tuple:
+        return "list of whole numbers"
+    return {int: "whole number", float: "number", bool: "true or false", str: "text", type(None): "null"}[hint]
+
+
+def _checked(value: Any, hint: Any, name: str) -> Any:
+    """``value`` if it is of type ``hint``, converted where nothing is lost."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        hint = next(option for option in typing.get_args(hint) if option is not type(None))
+        return _checked(value, hint, name)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        for member in hint:
+            if value in (member, member.value):
+                return member
+    elif typing.get_origin(hint) is tuple:
+        if isinstance(value, list | tuple) and all(isinstance(v, int) and not isinstance(v, bool) for v in value):
+            return tuple(value)
+    elif hint is float:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        # YAML reads 1e-3, without a point, as text.
+        if isinstance(value, str):
+            try:
+                return float(value)
+            except ValueError:
+                pass
+    elif hint is int:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    elif isinstance(value, hint):
+        return value
+    raise ProxylessError(f"setting {name} must be a {type_name(hint)}, got {value!r}")
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, Enum):
+        return value.value
+    return list(value) if isinstance(value, tuple) else value

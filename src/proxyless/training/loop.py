@@ -1,0 +1,185 @@
+"""A compact network trained from scratch (SGD, cosine, label smoothing, averaged weights), and evaluated."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+Batch = tuple[Tensor, Tensor]
+Metrics = dict[str, Any]
+
+
+class TrainingData(Protocol):
+    """The batches a training needs, each a function of its arguments alone, so that it can be resumed."""
+
+    def train(self, epoch: int) -> Iterable[Batch]:
+        """One pass over the training images."""
+        ...
+
+    def valid(self) -> Iterable[Batch]:
+        """One pass over the held-out images, not augmented."""
+        ...
+
+    def steps(self) -> int:
+        """Batches of one pass over the training images."""
+        ...
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Args:
+        epochs: passes over the training images.
+        learning_rate: at the top: it rises linearly over ``warmup_epochs``, then follows a cosine to 0.
+        weight_decay: not applied to norms and biases.
+        ema: evaluate and deliver the exponential moving average of the weights, over about 1/20 of the steps.
+        seed: of dropout and the like.
+    """
+
+    epochs: int
+    learning_rate: float
+    warmup_epochs: float = 0.3
+    weight_decay: float = 4e-5
+    label_smoothing: float = 0.1
+    ema: bool = True
+    seed: int = 0
+
+    def rate(self, position: float) -> float:
+        """Learning rate after ``position`` epochs."""
+        warmup = min(self.warmup_epochs, 0.5 * self.epochs)
+        if position < warmup:
+            return self.learning_rate * position / warmup
+        return 0.5 * self.learning_rate * (1 + math.cos(math.pi * (position - warmup) / (self.epochs - warmup)))
+
+
+@dataclass
+class TrainingLoop:
+    """Runs a :class:`Recipe`; state is handed out after each epoch and what follows depends on that alone."""
+
+    network: nn.Module
+    data: TrainingData
+    recipe: Recipe
+    report: Callable[[Metrics], None] = lambda metrics: None
+    checkpoint: Callable[[dict[str, Any]], None] = lambda state: None
+    advance: Callable[[int, int, Metrics], None] = lambda done, total, metrics: None
+    epoch: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        decayed = [p for p in self.network.parameters() if p.ndim > 1]
+        others = [p for p in self.network.parameters() if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": self.recipe.weight_decay}, {"params": others, "weight_decay": 0}]
+        self.optimizer = torch.optim.SGD(groups, lr=self.recipe.learning_rate, momentum=0.9, nesterov=True)
+        self.average = copy.deepcopy(self.network) if self.recipe.ema else self.network
+        horizon = max(10.0, self.recipe.epochs * self.data.steps() / 20)
+        self.decay = 1 - 1 / horizon
+        self.step = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the rest of the training depends on."""
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state that :attr:`checkpoint` was given."""
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def run(self) -> nn.Module:
+        """Run what is left of the training; returns the network to deliver."""
+        while self.epoch < self.recipe.epochs:
+            started = time.perf_counter()
+            metrics = self._epoch()
+            metrics |= {"seconds": time.perf_counter() - started}
+            self.epoch += 1
+            self.report({"epoch": self.epoch} | metrics)
+            self.checkpoint(self.state_dict())
+        return self.average
+
+    def _epoch(self) -> Metrics:
+        recipe, steps = self.recipe, self.data.steps()
+        torch.manual_seed(recipe.seed + self.epoch)
+        criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+        processor = next(self.network.parameters()).device
+        losses, correct, seen = torch.zeros((), device=processor), torch.zeros((), device=processor), 0
+        self.network.train()
+        for number, (inputs, targets) in enumerate(islice(self.data.train(self.epoch), steps)):
+            for group in self.optimizer.param_groups:
+                group["lr"] = recipe.rate(self.epoch + number / steps)
+            outputs = self.network(inputs)
+            loss = criterion(outputs, targets)
+            loss.backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.step += 1
+            self._average()
+            losses += loss.detach() * len(targets)
+            correct += (outputs.detach().argmax(dim=1) == targets).sum()
+            seen += len(targets)
+            if (number + 1) % 20 == 0 or number + 1 == steps:
+                partial = {"loss": float(losses) / seen, "accuracy": float(correct) / seen}
+                self.advance(self.epoch * steps + number + 1, recipe.epochs * steps, partial)
+        loss_valid, accuracy_valid = evaluate(self.average, self.data.valid())
+        return {
+            "loss": float(losses) / seen,
+            "accuracy": float(correct) / seen,
+            "valid_loss": loss_valid,
+            "valid_accuracy": accuracy_valid,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+        }
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        if self.average is self.network:
+            return
+        # The average of the first steps is over those steps, not over the random start.
+        decay = min(self.decay, (1 + self.step) / (10 + self.step))
+        for mean, value in zip(_floats(self.average), _floats(self.network), strict=True):
+            mean.lerp_(value, 1 - decay)
+
+
+def _floats(network: nn.Module) -> Iterator[Tensor]:
+    """Parameters and the statistics of norms."""
+    return (value for value in network.state_dict().values() if value.is_floating_point())
+
+
+@torch.no_grad()
+def evaluate(network: nn.Module, batches: Iterable[Batch]) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy (0 to 1) of ``network`` in evaluation mode."""
+    matrix, loss = confusion(network, batches)
+    return loss, float(matrix.diagonal().sum() / matrix.sum())
+
+
+@torch.no_grad()
+def confusion(network: nn.Module, batches: Iterable[Batch]) -> tuple[Tensor, float]:
+    """Counts (true class, predicted class) and mean cross-entropy of ``network`` in evaluation mode."""
+    was_training = network.training
+    network.eval()
+    matrix: Tensor | None = None
+    total = 0.0
+    for inputs, targets in batches:
+        outputs = network(inputs)
+        if matrix is None:
+            matrix = torch.zeros(outputs.shape[1], outputs.shape[1], dtype=torch.long)
+        pairs = targets.cpu() * outputs.shape[1] + outputs.argmax(dim=1).cpu()
+        matrix += torch.bincount(pairs, minlength=matrix.numel()).view_as(matrix)
+        total += float(nn.functional.cross_entropy(outputs, targets, reduction="sum"))
+    network.train(was_training)
+    if matrix is None:
+        raise ValueError("there are no images to evaluate")
+    return matrix, total / float(matrix.sum())
