@@ -41,7 +41,7 @@ class Choice(nn.Module):
         shortcut: add the first input to the output.
 
     Raises:
-        ValueError: fewer than two candidates.
+        ValueError: fewer than two candidates, or a name that PyTorch's modules use themselves, such as ``double``.
 
     Attributes:
         active: index of the candidate that runs; plain state, set by the supernet.
@@ -52,6 +52,9 @@ class Choice(nn.Module):
         super().__init__()
         if len(candidates) < 2:
             raise ValueError(f"a Choice needs at least two candidates, got {sorted(candidates) or 'none'}")
+        taken = [name for name in candidates if hasattr(nn.ModuleDict, name)]
+        if taken:
+            raise ValueError(f"a candidate cannot be called {taken[0]!r}: PyTorch's modules have a method of that name")
         self.candidates = nn.ModuleDict(candidates)
         self.operations: tuple[str, ...] = tuple(candidates)
         self.shortcut = shortcut

@@ -9,16 +9,11 @@ from proxyless.errors import ProxylessError
 from proxyless.latency.table import Cost
 from proxyless.supernet import Supernet
 
-GRID = 20_000
-"""Steps the budget is divided into; a candidate's cost is rounded up to whole steps."""
-
-
 def best_under_budget(supernet: Supernet, cost: Cost, budget: float) -> list[int]:
     """The path of largest probability prod_i p_i among those with ``cost`` at most ``budget``.
 
     Where the most probable candidates fit together they are taken (paper, section 3.2.1). Otherwise this is a
-    multiple-choice knapsack: solved by dynamic programming over the spent budget, costs rounded up to 1/20,000 of it,
-    so the budget is kept and a path is missed only when it lies within (choices / 20,000) of it.
+    multiple-choice knapsack, solved exactly.
 
     Raises:
         ProxylessError: the cheapest network is above the budget; the message names its cost.
@@ -39,30 +34,31 @@ def best_under_budget(supernet: Supernet, cost: Cost, budget: float) -> list[int
 def knapsack(scores: NDArray[np.float64], costs: NDArray[np.float64], capacity: float) -> list[int]:
     """One column of each row so that the summed scores are largest and the summed costs at most ``capacity``.
 
+    Nemhauser and Ullmann's method: row by row it keeps the partial sums that no other one beats in both cost and
+    score, which are few in practice though not in the worst case.
+
     Args:
         scores: (rows, columns), minus infinity where a row has no such column.
         costs: (rows, columns).
         capacity: at least the sum of the rows' smallest costs.
     """
     costs = np.where(np.isfinite(scores), costs, np.inf)
-    floor = costs.min(axis=1)
-    spare = max(capacity - floor.sum(), 0.0)
-    excess = costs - floor[:, None]
-    step = spare / GRID if spare > 0 else 1.0
-    # A hair below whole steps counts as whole: the cost that makes up the budget exactly must fit in it.
-    weights = np.where(np.isfinite(excess), np.ceil(np.minimum(excess / step, GRID + 1) - 1e-9), GRID + 1).astype(int)
-    best = np.zeros(GRID + 1)  # best[s]: largest score with at most s steps spent on the rows so far
-    taken = np.zeros((len(scores), GRID + 1), dtype=np.int64)
+    cheapest = costs.min(axis=1)
+    rest = cheapest.sum() - np.cumsum(cheapest)  # what the rows after each one cost at least
+    slack = 1e-12 * max(1.0, abs(capacity))  # sums of the same costs in another order differ by rounding
+    spent, gained = np.zeros(1), np.zeros(1)
+    origins: list[NDArray[np.int64]] = []
     for row in range(len(scores)):
-        options = np.full((scores.shape[1], GRID + 1), -np.inf)
-        for column, weight in enumerate(weights[row]):
-            if weight <= GRID:
-                options[column, weight:] = best[: GRID + 1 - weight] + scores[row, column]
-        taken[row] = options.argmax(axis=0)
-        best = options.max(axis=0)
-    path, left = [], GRID
-    for row in reversed(range(len(scores))):
-        column = int(taken[row, left])
+        cost = (spent[:, None] + costs[row]).ravel()
+        score = (gained[:, None] + scores[row]).ravel()
+        fits = np.flatnonzero(cost + rest[row] <= capacity + slack)
+        order = fits[np.lexsort((-score[fits], cost[fits]))]
+        best_before = np.concatenate([[-np.inf], np.maximum.accumulate(score[order])[:-1]])
+        kept = order[score[order] > best_before]
+        origins.append(kept)
+        spent, gained = cost[kept], score[kept]
+    state, path = len(spent) - 1, []  # the last one kept has the largest score
+    for kept in reversed(origins):
+        state, column = divmod(int(kept[state]), scores.shape[1])
         path.append(column)
-        left -= weights[row, column]
     return path[::-1]

@@ -56,19 +56,20 @@ class TaskOnly:
 
 
 class BudgetLoss:
-    """task loss + weight * (E[cost] - budget) / budget: the form ``add#linear`` of method and authors' program.
+    """task loss + weight * (E[cost] - budget) / budget: the form ``add#linear`` of the authors' program.
 
-    The paper keeps ``weight`` (lambda 2 in Eq. 7) fixed and leaves it to the user to find the one that ends at the
-    budget. With ``gain`` above 0 it is a multiplier that finds itself: after each step it grows by the factor
-    exp(gain * (E[cost] - budget) / budget), so that it keeps growing while the expected cost is above the budget and
-    shrinks while it is below; at rest the expected cost equals the budget.
+    The paper keeps the weight (lambda 2 in Eq. 7) fixed and leaves it to the user to find the one that ends at the
+    budget. With ``gain`` above 0 it is a multiplier that finds itself. With x = (E[cost] - budget) / budget after a
+    step, its lasting part grows by the factor exp(gain * x), so that it rests only where the expected cost is the
+    budget; the weight is that part times exp(damping * x), without which the two would swing about each other.
 
     Args:
         cost: what is bounded.
         budget: its bound, in the unit of ``cost``.
         weight: lambda, or the value the multiplier starts from (authors' default 0.1).
         gain: of the multiplier, per step; 0 keeps the weight fixed, as the paper does.
-        limits: the multiplier stays within these.
+        damping: of the multiplier.
+        limits: the multiplier's lasting part stays within these.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class BudgetLoss:
         *,
         weight: float = 0.1,
         gain: float = 0.0,
+        damping: float = 5.0,
         limits: tuple[float, float] = (1e-3, 1e2),
     ) -> None:
         if budget <= 0:
@@ -85,8 +87,9 @@ class BudgetLoss:
         self.cost: Cost | None = cost
         self._cost = cost
         self.budget = budget
-        self.weight = weight
+        self.weight = self._lasting = weight
         self.gain = gain
+        self.damping = damping
         self.limits = limits
 
     def loss(self, task_loss: Tensor, probabilities: Tensor) -> Tensor:
@@ -96,10 +99,11 @@ class BudgetLoss:
         if self.gain > 0:
             excess = float(self._cost.expected(probabilities)) / self.budget - 1
             low, high = self.limits
-            self.weight = min(max(self.weight * math.exp(self.gain * excess), low), high)
+            self._lasting = min(max(self._lasting * math.exp(self.gain * excess), low), high)
+            self.weight = self._lasting * math.exp(self.damping * min(excess, 1.0))
 
     def state_dict(self) -> dict[str, float]:
-        return {"weight": self.weight}
+        return {"weight": self.weight, "lasting": self._lasting}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        self.weight = state["weight"]
+        self.weight, self._lasting = state["weight"], state["lasting"]

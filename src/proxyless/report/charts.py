@@ -1,0 +1,226 @@
+"""Charts as SVG written by hand: real text in the page's own font, colours from the style sheet, light or dark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from proxyless.report.markup import Html, tag
+
+Point = tuple[float, float]
+
+# Viridis at eleven even steps; between them a straight line in RGB is off by less than one can see.
+_VIRIDIS = (
+    0x440154,
+    0x482475,
+    0x414487,
+    0x355F8D,
+    0x2A788E,
+    0x21918C,
+    0x22A884,
+    0x44BF70,
+    0x7AD151,
+    0xBDDF26,
+    0xFDE725,
+)
+_MOST_POINTS = 240
+
+
+def viridis(value: float) -> str:
+    """The colour of ``value`` in 0..1 on the viridis scale, as ``#rrggbb``."""
+    position = min(max(value, 0.0), 1.0) * (len(_VIRIDIS) - 1)
+    below = min(int(position), len(_VIRIDIS) - 2)
+    part = position - below
+    mixed = 0
+    for shift in (16, 8, 0):
+        low, high = (_VIRIDIS[below] >> shift) & 255, (_VIRIDIS[below + 1] >> shift) & 255
+        mixed |= round(low + part * (high - low)) << shift
+    return f"#{mixed:06x}"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A straight or logarithmic map from values ``low..high`` to pixels ``start..end``."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    logarithmic: bool = False
+
+    def __call__(self, value: float) -> float:
+        """The pixel of ``value``."""
+        if self.logarithmic:
+            low, high, value = math.log(self.low), math.log(self.high), math.log(max(value, 1e-300))
+        else:
+            low, high = self.low, self.high
+        return self.start + (value - low) / (high - low) * (self.end - self.start)
+
+    def ticks(self, about: int = 5) -> list[float]:
+        """Round values inside the axis, about so many."""
+        if self.logarithmic:
+            powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            steps = (1,) if len(powers) > 4 else (1, 3) if len(powers) > 2 else (1, 2, 5)
+            candidates = [step * 10.0**power for power in powers for step in steps]
+        else:
+            rough = (self.high - self.low) / about
+            unit = 10.0 ** math.floor(math.log10(rough))
+            step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough * 0.999)
+            first = math.ceil(self.low / step - 1e-9)
+            last = math.floor(self.high / step + 1e-9)
+            candidates = [round(index * step, 12) for index in range(first, last + 1)]
+        slack = 1e-9 * abs(self.high)
+        return [value for value in candidates if self.low - slack <= value <= self.high + slack]
+
+
+def axis(values: Iterable[float], start: float, end: float, *, zero: bool = False, logarithmic: bool = False) -> Axis:
+    """An axis that holds all ``values`` with some air, from 0 if ``zero``."""
+    known = [value for value in values if not logarithmic or value > 0] or [1.0]
+    low, high = min(known), max(known)
+    if logarithmic:
+        low, high = (low / 1.2, high * 1.2) if high / low > 1.01 else (low / 2, high * 2)
+    else:
+        low = min(low, 0.0) if zero else low
+        air = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
+        low, high = (low if zero and low == 0 else low - air), high + air
+    return Axis(low, high, start, end, logarithmic)
+
+
+def tick_text(value: float) -> str:
+    """A tick's label, as short as it can be."""
+    return f"{value:g}" if abs(value) < 1e5 else f"{value:.0e}".replace("e+0", "e")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a chart; ``colour`` is one of the style sheet's colours, such as ``"blue"``."""
+
+    name: str
+    points: Sequence[Point]
+    colour: str
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of the x axis that is shaded, with its name."""
+
+    name: str
+    low: float
+    high: float
+
+
+def thinned(points: Sequence[Point], most: int = _MOST_POINTS) -> list[Point]:
+    """At most ``most`` points: means of neighbours, since no more can be told apart on the page."""
+    if len(points) <= most:
+        return list(points)
+    bounds = [round(index * len(points) / most) for index in range(most + 1)]
+    groups = [points[low:high] for low, high in pairwise(bounds)]
+    return [(sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in groups]
+
+
+def svg(width: float, height: float, *children: object, label: str, wide: bool = False) -> Html:
+    """A drawing that scales with the page; ``wide`` ones keep a width at which they can be read, and scroll."""
+    return tag(
+        "svg",
+        *children,
+        viewBox=f"0 0 {width:g} {height:g}",
+        role="img",
+        aria_label=label,
+        style=f"min-width:{round(0.86 * width)}px" if wide else None,
+    )
+
+
+def text(x: float, y: float, content: object, anchor: str = "start", **attributes: object) -> Html:
+    """A text at a pixel; ``anchor`` is ``start``, ``middle`` or ``end``."""
+    return tag("text", content, x=float(x), y=float(y), text_anchor=None if anchor == "start" else anchor, **attributes)
+
+
+def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Html:
+    """A straight line."""
+    return tag("line", x1=float(x1), y1=float(y1), x2=float(x2), y2=float(y2), class_=class_)
+
+
+def frame(x: Axis, y: Axis, *, x_label: str, y_label: str, x_ticks: bool = True) -> list[Html]:
+    """Grid, ticks and the names of both axes; the name of y stands above it, where it reads without a turn."""
+    left, right, bottom = x.start, x.end, y.start
+    parts = [text(4, 15, y_label, class_="title")]
+    for value in y.ticks(6):
+        parts.append(line(left, y(value), right, y(value), "grid"))
+        parts.append(text(left - 7, y(value) + 4, tick_text(value), "end", class_="tick"))
+    parts.append(line(left, bottom, right, bottom, "axis"))
+    if x_ticks:
+        for value in x.ticks(6):
+            parts.append(line(x(value), bottom, x(value), bottom + 4, "axis"))
+            parts.append(text(x(value), bottom + 17, tick_text(value), "middle", class_="tick"))
+    if x_label:
+        parts.append(text((left + right) / 2, bottom + 34, x_label, "middle", class_="tick"))
+    return parts
+
+
+def curve_path(curve: Curve, x: Axis, y: Axis) -> Html:
+    """The line of a curve, or a dot where it has a single point."""
+    points = [(x(a), y(b)) for a, b in thinned(curve.points)]
+    if len(points) == 1:
+        return tag("circle", cx=points[0][0], cy=points[0][1], r=3, class_=f"fill {curve.colour}")
+    path = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in points)
+    return tag("path", d=path, class_=f"line {curve.colour}{' dash' if curve.dashed else ''}")
+
+
+def line_chart(
+    curves: Sequence[Curve],
+    *,
+    y_label: str,
+    x_label: str = "epoch",
+    shaded: Span | None = None,
+    zero: bool = False,
+    logarithmic: bool = False,
+) -> Html | None:
+    """Curves over a common x axis, or ``None`` where there is no point to draw.
+
+    :param y_label: what the curves show, with its unit.
+    """
+    width, height = 470.0, 280.0
+    curves = [curve for curve in curves if curve.points]
+    if not curves:
+        return None
+    xs = [a for curve in curves for a, _ in curve.points] + ([shaded.low, shaded.high] if shaded else [])
+    low, high = min(xs), max(xs)
+    x = Axis(low, high if high > low else low + 1, 52, width - 12)
+    shown = [b for curve in curves for _, b in thinned(curve.points)]
+    y = axis(shown, height - 46, 46 if len(curves) > 1 else 30, zero=zero, logarithmic=logarithmic)
+    parts: list[Html] = []
+    if shaded and shaded.high > shaded.low:
+        parts.append(
+            tag(
+                "rect",
+                x=x(shaded.low),
+                y=y.end,
+                width=x(shaded.high) - x(shaded.low),
+                height=y.start - y.end,
+                class_="shade",
+            )
+        )
+        centre = (x(shaded.low) + x(shaded.high)) / 2
+        if (x.start + x.end) / 2 - centre > 64:  # beside the name of the axis, where no curve runs through it
+            parts.append(text(centre, y.start + 34, shaded.name, "middle", class_="tick"))
+    parts += frame(x, y, x_label=x_label, y_label=y_label)
+    position = 4.0
+    for curve in curves:
+        parts.append(curve_path(curve, x, y))
+        if len(curves) > 1:
+            dash = " dash" if curve.dashed else ""
+            parts.append(line(position, 30, position + 22, 30, f"line {curve.colour}{dash}"))
+            parts.append(text(position + 28, 34, curve.name, class_="tick"))
+            position += 44 + 6.6 * len(curve.name)
+    names = " and ".join(curve.name for curve in curves)
+    ends = "; ".join(f"{curve.name} ends at {curve.points[-1][1]:.4g}" for curve in curves)
+    return svg(width, height, *parts, label=f"Line chart of {y_label} by {x_label}: {names}. {ends}.")
+
+
+def panels(charts: Iterable[Html | None]) -> Html | None:
+    """Charts side by side where there is room; ``None`` where there is no chart."""
+    drawn = [chart for chart in charts if chart is not None]
+    return tag("div", *drawn, class_="panels") if drawn else None

@@ -1,0 +1,151 @@
+"""What was asked and what came of it, at one glance."""
+
+from __future__ import annotations
+
+import math
+
+from proxyless.report.charts import Axis, line, svg, text
+from proxyless.report.markup import Html, amount, definitions, join, milliseconds, number, percent, tag
+from proxyless.report.run_files import RunFiles, mapping
+
+MEASURING_NOISE = 0.03  # a network is timed anew from one minute to the next with about this difference
+
+
+def wilson_interval(correct: float, images: int, z: float = 1.96) -> tuple[float, float]:
+    """Where the true accuracy lies with 95 % confidence when this part of so many images was right (Wilson's score)."""
+    centre = (correct + z * z / (2 * images)) / (1 + z * z / images)
+    half = z / (1 + z * z / images) * math.sqrt(correct * (1 - correct) / images + z * z / (4 * images * images))
+    return centre - half, centre + half
+
+
+def verdict(measured_ms: float, budget_ms: float) -> tuple[bool, str]:
+    """Whether the budget is met, within measuring noise, and the sentence that says so."""
+    over = measured_ms / budget_ms - 1
+    both = f"{milliseconds(measured_ms)} of {milliseconds(budget_ms)}"
+    if over <= 0:
+        return True, f"Budget met: {both}, {percent(-over)} to spare."
+    if over <= MEASURING_NOISE:
+        return (
+            True,
+            f"Budget met within measuring noise: {both}, {percent(over)} above, where repeated timings differ by 3 %.",
+        )
+    return False, f"Budget missed: {both}, {percent(over)} above."
+
+
+def title(run: RunFiles) -> str:
+    """The page's title: the data and the device, or the folder's name."""
+    source = str(run.data.get("source") or "").rstrip("/").rsplit("/", 1)[-1]
+    device = str(run.device.get("name") or "")
+    if device and not source:
+        return f"A network for {device}"
+    return " on ".join(part for part in (source, device) if part) or run.path.resolve().name
+
+
+def _budget_bar(run: RunFiles, measured: float, budget: float, met: bool) -> Html:
+    low, high = (number(run.result.get(key)) for key in ("latency_low_ms", "latency_high_ms"))
+    x = Axis(0, max(measured, budget, high or 0.0) * 1.12, 0, 220)
+    parts = [
+        tag("rect", x=0, y=4, width=220, height=12, rx=2, class_="shade"),
+        tag("rect", x=0, y=4, width=x(measured), height=12, rx=2, class_="met" if met else "missed"),
+        line(x(budget), 0, x(budget), 20, "budget"),
+        text(min(x(budget), 176), 33, f"budget {milliseconds(budget)}", "middle", class_="note"),
+    ]
+    if low is not None and high is not None:
+        parts.append(line(x(low), 10, x(high), 10, "whisker"))
+    return svg(220, 36, *parts, label=f"Bar of {milliseconds(measured)} against a budget of {milliseconds(budget)}")
+
+
+def _card(name: str, value: str, *more: object) -> Html:
+    return tag("div", tag("p", name, class_="name"), tag("p", value, class_="figure"), *more, class_="card")
+
+
+def _note(content: str) -> Html:
+    return tag("p", content, class_="small")
+
+
+def _accuracy_card(run: RunFiles) -> Html | None:
+    test, valid = number(run.result.get("test_accuracy")), number(run.result.get("valid_accuracy"))
+    accuracy = valid if test is None else test
+    if accuracy is None:
+        return None
+    notes = []
+    images = number(mapping(run.data, "counts").get("valid" if test is None else "test"))
+    if images and 0 <= accuracy <= 1:
+        low, high = wilson_interval(accuracy, int(images))
+        notes.append(_note(f"{100 * low:.1f} to {percent(high)} with 95 % confidence, {images:,.0f} images"))
+    if test is not None and valid is not None:
+        notes.append(_note(f"{percent(valid)} on validation images"))
+    return _card(
+        "Validation accuracy" if test is None else "Test accuracy",
+        percent(accuracy, 2 if (images or 0) > 5000 else 1),
+        *notes,
+    )
+
+
+def _latency_card(run: RunFiles) -> Html | None:
+    measured, budget = (number(run.result.get(key)) for key in ("latency_measured_ms", "latency_budget_ms"))
+    predicted = number(run.result.get("latency_predicted_ms"))
+    if measured is None:
+        return _card("Latency, predicted", milliseconds(predicted)) if predicted is not None else None
+    bar = _budget_bar(run, measured, budget, verdict(measured, budget)[0]) if budget else None
+    note = _note(f"predicted {milliseconds(predicted)}") if predicted is not None else None
+    return _card("Latency, measured", milliseconds(measured), bar, note)
+
+
+def _asked(run: RunFiles) -> Html | None:
+    counts, device = mapping(run.data, "counts"), run.device
+    rows: list[tuple[str, object]] = []
+    if run.data.get("source"):
+        rows.append(("Data", run.data["source"]))
+    size, classes = run.data.get("image_size"), len(run.classes)
+    if classes:
+        pixels = (
+            " × ".join(str(side) for side in size) if isinstance(size, list) else f"{size} × {size}" if size else ""
+        )
+        channels = number(run.data.get("channels"))
+        colours = f", {channels:.0f} channel{'s' if channels != 1 else ''}" if channels else ""
+        rows.append(("Task", f"{classes} classes" + (f", images of {pixels} pixels{colours}" if pixels else "")))
+    if counts:
+        rows.append(
+            ("Images", ", ".join(f"{count:,} {part}" for part, count in counts.items() if number(count) is not None))
+        )
+    if device.get("name"):
+        threads, batch = device.get("threads"), device.get("batch")
+        facts = [
+            device.get("runtime"),
+            f"{threads} thread{'' if threads == 1 else 's'}" if threads else None,
+            f"batch {batch}" if batch else None,
+            device.get("precision"),
+        ]
+        rows.append(("Device", ", ".join(str(fact) for fact in (device["name"], *facts) if fact)))
+    budget = number(run.result.get("latency_budget_ms"))
+    if budget is not None:
+        rows.append(("Latency wanted", f"at most {milliseconds(budget)}"))
+    if run.architecture.get("space"):
+        rows.append(("Search space", run.architecture["space"]))
+    if run.result.get("architecture"):
+        rows.append(("Network", tag("code", run.result["architecture"])))
+    difference = number(run.result.get("onnx_max_difference"))
+    if difference is not None:
+        rows.append(("ONNX model", f"agrees with PyTorch to {difference:.1e} (largest difference of an output)"))
+    return definitions(rows, "What was asked") if rows else None
+
+
+def section(run: RunFiles) -> Html | None:
+    """The verdict, the big figures, and what was asked."""
+    measured, budget = (number(run.result.get(key)) for key in ("latency_measured_ms", "latency_budget_ms"))
+    said = None
+    if measured is not None and budget:
+        met, sentence = verdict(measured, budget)
+        mark = tag("span", "✓" if met else "!", aria_hidden="true", class_="sign")
+        said = tag("p", mark, sentence, class_=f"verdict {'good' if met else 'bad'}")
+    parameters, macs = number(run.result.get("parameters")), number(run.result.get("macs"))
+    cards = [
+        _accuracy_card(run),
+        _latency_card(run),
+        _card("Parameters", amount(parameters), _note(f"{parameters:,.0f}")) if parameters is not None else None,
+        _card("MACs", amount(macs), _note("multiply-adds for one image")) if macs is not None else None,
+    ]
+    shown = [card for card in cards if card is not None]
+    parts = [said, tag("div", *shown, class_="cards") if shown else None, _asked(run)]
+    return join(parts) if any(part is not None for part in parts) else None

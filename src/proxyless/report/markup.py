@@ -1,0 +1,171 @@
+"""HTML as values: text is escaped by being put into a tag, so nothing read from a file can become markup."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+
+_WITHOUT_END = frozenset({"meta", "br", "rect", "line", "path", "circle", "polygon"})
+
+
+class Html(str):
+    """Text that is HTML already; any other text is escaped where it enters a page."""
+
+    __slots__ = ()
+
+
+def html(value: object) -> Html:
+    """``value`` as HTML: unchanged if it is, escaped otherwise."""
+    return value if isinstance(value, Html) else Html(escape(str(value)))
+
+
+def join(parts: Iterable[object], separator: str = "") -> Html:
+    """The parts one after the other, ``None`` left out."""
+    return Html(separator.join(html(part) for part in parts if part is not None))
+
+
+def _attribute(name: str, value: object) -> str:
+    name = name.rstrip("_").replace("_", "-")
+    if value is True:
+        return f" {name}"
+    # Two decimals are a hundredth of a pixel, and coordinates are most of a page's bytes.
+    text = f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+    return f' {name}="{escape(text)}"'
+
+
+def tag(name: str, *children: object, **attributes: object) -> Html:
+    """An element; ``class_`` is written ``class``, ``stroke_width`` ``stroke-width``, ``None`` not at all."""
+    start = name + "".join(_attribute(key, value) for key, value in attributes.items() if value is not None)
+    if name in _WITHOUT_END and not children:
+        return Html(f"<{start}/>")
+    return Html(f"<{start}>{join(children)}</{name}>")
+
+
+def table(
+    head: Sequence[object],
+    rows: Iterable[Sequence[object]],
+    *,
+    label: str,
+    numeric: Iterable[int] = (),
+    foot: Sequence[object] | None = None,
+) -> Html:
+    """A table that scrolls sideways where it is too wide; the first cell of a row is its heading.
+
+    ``numeric`` names the columns set flush right, ``label`` tells a screen reader what the table holds.
+    """
+    right = dict.fromkeys(numeric, "n")
+
+    def row(cells: Sequence[object]) -> Html:
+        first, *others = cells
+        return tag(
+            "tr",
+            tag("th", first, scope="row"),
+            *(tag("td", cell, class_=right.get(column)) for column, cell in enumerate(others, start=1)),
+        )
+
+    titles = (tag("th", cell, scope="col", class_=right.get(column)) for column, cell in enumerate(head))
+    return scrolling(
+        tag(
+            "table",
+            tag("thead", tag("tr", *titles)) if head else None,
+            tag("tbody", *(row(cells) for cells in rows)),
+            tag("tfoot", row(foot)) if foot else None,
+            aria_label=label,
+        ),
+        label,
+    )
+
+
+def definitions(pairs: Iterable[tuple[object, object]], label: str) -> Html:
+    """A table of two columns, name and value, without a head."""
+    return table((), pairs, label=label)
+
+
+def scrolling(content: Html, label: str) -> Html:
+    """``content`` in a box of its own that scrolls sideways, by keyboard too."""
+    return tag("div", content, class_="scroll", tabindex=0, role="region", aria_label=label)
+
+
+def figure(content: object, caption: str) -> Html:
+    """A figure with the sentence that says what one sees in it."""
+    return tag("figure", content, tag("figcaption", caption))
+
+
+# Quantities -----------------------------------------------------------------------------------------------------
+
+
+def number(value: object) -> float | None:
+    """``value`` as a float if it is a finite number, else ``None``."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    return None
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """``value`` to so many significant digits, trailing zeros kept, never in powers of ten from 1e-4 up."""
+    if value == 0:
+        return "0"
+    if abs(value) < 1e-4:
+        return f"{value:.{digits - 1}e}"
+    rounded = float(f"{value:.{digits - 1}e}")
+    return f"{rounded:,.{max(digits - 1 - math.floor(math.log10(abs(rounded))), 0)}f}"
+
+
+def milliseconds(value: float | None) -> str:
+    """A latency in ms with its unit, to three significant digits; a dash where there is none."""
+    return "–" if value is None else f"{significant(value)} ms"
+
+
+def aligned(value: float, largest: float) -> str:
+    """``value`` with as many decimals as give ``largest`` three digits, for a column of figures."""
+    return f"{value:.{max(2 - math.floor(math.log10(largest)), 0)}f}"
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A fraction of 1 in per cent; a dash where there is none."""
+    return "–" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def signed_percent(value: float) -> str:
+    """A fraction of 1 in per cent with its sign, to one decimal."""
+    rounded = round(100 * value, 1)
+    return f"{'−' if rounded < 0 else '+'}{abs(rounded):.1f} %"
+
+
+def amount(value: float | None) -> str:
+    """A count of parameters or MACs, in thousands (k), millions (M) or billions (G)."""
+    if value is None:
+        return "–"
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= 0.9995 * size:
+            return f"{significant(value / size)} {letter}"
+    return f"{value:.0f}"
+
+
+def duration(seconds: float) -> str:
+    """A time span in the two largest units that matter."""
+    if seconds < 60:
+        return f"{significant(seconds, 2)} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def shortened(name: str, most: int) -> str:
+    """``name`` cut to so many characters."""
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def shape(value: object) -> str:
+    """``[channels, height, width]`` as ``24 × 56 × 56``; empty where it is not a list of sizes."""
+    return " × ".join(str(size) for size in value) if isinstance(value, list | tuple) else ""
+
+
+def running_text(names: Sequence[str], most: int = 4) -> str:
+    """Names as running text, cut after ``most`` of them."""
+    shown = list(names[:most])
+    if len(names) > most:
+        return f"{', '.join(shown)} and {len(names) - most} more"
+    last = shown.pop() if shown else ""
+    return f"{', '.join(shown)} and {last}" if shown else last

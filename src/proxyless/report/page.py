@@ -1,0 +1,59 @@
+"""The report of a run as one HTML page that asks nothing of the network and runs no script."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from proxyless.files import write_text
+from proxyless.report import glance, latency, network, search, settings, training
+from proxyless.report.markup import Html, tag
+from proxyless.report.run_files import RunFiles, read_run
+
+_SECTIONS = (
+    ("result", "Result", glance.section),
+    ("network", "The network", network.section),
+    ("search", "The search", search.section),
+    ("training", "Training", training.section),
+    ("latency", "Latency", latency.section),
+    ("settings", "Settings and record", settings.section),
+)
+
+
+def render(run: RunFiles) -> str:
+    """The page of a run; a section whose files are missing is left out."""
+    found = [(key, name, content) for key, name, make in _SECTIONS if (content := make(run)) is not None]
+    title = glance.title(run)
+    links = (tag("li", tag("a", name, href=f"#{key}")) for key, name, _ in found)
+    style = files("proxyless.report").joinpath("style.css").read_text(encoding="utf-8")
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name_="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name_="color-scheme", content="light dark"),
+        tag("title", f"{title} · Proxyless report"),
+        tag("style", Html(style)),
+    )
+    top = tag(
+        "header",
+        tag("p", "Proxyless report", class_="eyebrow"),
+        tag("h1", title),
+        tag("nav", tag("ul", *links), aria_label="Sections"),
+    )
+    sections = (
+        tag("section", tag("h2", name, id=f"{key}-title"), content, id=key, aria_labelledby=f"{key}-title")
+        for key, name, content in found
+    )
+    end = tag("footer", tag("p", f"Made by Proxyless from the files of the run folder {run.path.resolve().name}."))
+    body = tag("body", top, tag("main", *sections), end)
+    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
+
+
+def write_report(run: str | Path) -> Path:
+    """Write ``report.html`` in the run folder ``run`` and return its path.
+
+    :raises ProxylessError: ``run`` is not the folder of a run, or a file in it is not readable.
+    """
+    path = Path(run) / "report.html"
+    write_text(path, render(read_run(run)))
+    return path

@@ -1,0 +1,142 @@
+"""What a run folder holds, as read from its plain files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from proxyless.errors import ProxylessError
+from proxyless.files import read_json, read_json_lines
+from proxyless.report.markup import number
+
+_LATENCY_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The files of one run; a file that is not there is an empty value here.
+
+    A run that was only trained, or that was stopped half-way, has some of them; the report says what they say.
+    """
+
+    path: Path
+    config: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    latency: dict[str, Any] = field(default_factory=dict)
+    architecture: dict[str, Any] = field(default_factory=dict)
+    result: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    confusion: dict[str, Any] = field(default_factory=dict)
+    search: tuple[dict[str, Any], ...] = ()
+    training: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """The chosen candidate by choice, in the order of the network."""
+        return {str(choice): str(candidate) for choice, candidate in mapping(self.architecture, "choices").items()}
+
+    @property
+    def device(self) -> dict[str, Any]:
+        """The device that was measured: of the latency table, else of the result."""
+        device = self.latency.get("device") or self.result.get("device")
+        if isinstance(device, str):
+            return {"name": device}
+        return device if isinstance(device, dict) else {}
+
+    @property
+    def classes(self) -> list[str]:
+        """The class names, as the confusion matrix, the data or the model give them."""
+        for source in (self.confusion, self.data, self.model):
+            names = source.get("classes")
+            if isinstance(names, list):
+                return [str(name) for name in names]
+        return []
+
+
+def mapping(of: dict[str, Any], key: str) -> dict[str, Any]:
+    """``of[key]`` if that is a mapping, else an empty one."""
+    value = of.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def records(of: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """The mappings in the list ``of[key]``; none if it is not a list."""
+    value = of.get(key)
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def last_told(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A history without what a resumed run told anew: where its step (else epoch) goes back, the later lines count."""
+    kept: list[dict[str, Any]] = []
+    for record in history:
+        while kept and kept[-1].get("stage") == record.get("stage") and _moment(kept[-1]) > _moment(record):
+            kept.pop()
+        kept.append(record)
+    return kept
+
+
+def _moment(record: dict[str, Any]) -> float:
+    moments = (number(record.get(key)) for key in ("step", "epoch"))
+    return next((moment for moment in moments if moment is not None), 0.0)
+
+
+def _read_yaml(path: Path) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ProxylessError(f"{path}: not readable as YAML ({reason})") from None
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    value = _read_yaml(path) if path.suffix == ".yaml" else read_json(path)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ProxylessError(f"{path}: holds {type(value).__name__}, not a mapping; delete it or run its stage again")
+    return value
+
+
+def _read_records(path: Path) -> tuple[dict[str, Any], ...]:
+    try:
+        return tuple(last_told(record for record in read_json_lines(path) if isinstance(record, dict)))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProxylessError(f"{path}: not readable as lines of JSON ({error})") from None
+
+
+def read_run(path: str | Path) -> RunFiles:
+    """The files of the run folder ``path``.
+
+    :raises ProxylessError: ``path`` is no folder or has none of a run's files, or one of them is not readable.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise ProxylessError(f"{path}: no such folder; give the folder of a run, the --out of `proxyless search`")
+    run = RunFiles(
+        path=path,
+        config=_read_mapping(path / "config.yaml"),
+        data=_read_mapping(path / "data.json"),
+        latency=_read_mapping(path / "latency.json"),
+        architecture=_read_mapping(path / "architecture.json"),
+        result=_read_mapping(path / "result.json"),
+        model=_read_mapping(path / "model.json"),
+        confusion=_read_mapping(path / "confusion.json"),
+        search=_read_records(path / "search" / "history.jsonl"),
+        training=_read_records(path / "training" / "history.jsonl"),
+    )
+    if run == RunFiles(path):
+        raise ProxylessError(
+            f"{path}: not the folder of a run (no config.yaml, latency.json, architecture.json, result.json or history)"
+        )
+    if (version := run.latency.get("format", _LATENCY_FORMAT)) != _LATENCY_FORMAT:
+        raise ProxylessError(
+            f"{path / 'latency.json'}: format {version!r} is not known here, only {_LATENCY_FORMAT}; "
+            "make the report with the version of proxyless that wrote it"
+        )
+    return run

@@ -1,0 +1,257 @@
+"""The search: its curves, and how the probability of every candidate moved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from proxyless.report.candidates import candidates_of
+from proxyless.report.charts import Axis, Curve, Point, Span, line, line_chart, panels, svg, text, tick_text, viridis
+from proxyless.report.markup import Html, figure, join, number, percent, running_text, shortened, tag
+from proxyless.report.run_files import RunFiles
+
+_COLUMNS = 100
+_SHADES = 32
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The history of a search with one time that runs on: search epochs follow those of the warm-up."""
+
+    times: tuple[float, ...]
+    records: tuple[dict[str, Any], ...]
+    warmup: Span | None
+
+    def curve(self, key: str, scale: float = 1.0) -> list[Point]:
+        """``key`` over time, where it was recorded, times ``scale``."""
+        values = zip(self.times, (number(record.get(key)) for record in self.records), strict=True)
+        return [(time, scale * value) for time, value in values if value is not None]
+
+
+def timeline(history: Sequence[dict[str, Any]]) -> Timeline:
+    """The records that have an epoch, on one axis, whether or not the search counts its epochs from zero again."""
+    known = [(record, epoch) for record in history if (epoch := number(record.get("epoch"))) is not None]
+    warmup = [epoch for record, epoch in known if record.get("stage") == "warmup"]
+    search = [epoch for record, epoch in known if record.get("stage") != "warmup"]
+    end = max(warmup, default=0.0)
+    shift = end if warmup and search and search[0] < end else 0.0
+    times = tuple(epoch + (0.0 if record.get("stage") == "warmup" else shift) for record, epoch in known)
+    span = Span("warm-up", min(min(warmup), 0.0) if min(warmup) < 1 else min(warmup), end) if warmup else None
+    return Timeline(times, tuple(record for record, _ in known), span)
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The probabilities of one choice's candidates over time; ``rows[t][i]`` is of candidate ``i`` at ``times[t]``."""
+
+    choice: str
+    names: tuple[str, ...]
+    times: tuple[float, ...]
+    rows: tuple[tuple[float, ...], ...]
+    chosen: str | None
+
+    @property
+    def likeliest(self) -> str:
+        """The candidate of highest probability at the end."""
+        return self.names[max(range(len(self.names)), key=self.rows[-1].__getitem__)]
+
+
+def paths(run: RunFiles, line_of_time: Timeline) -> list[Paths]:
+    """The probabilities by choice, where the history has them for as many choices as the network."""
+    snapshots = [
+        (time, record["probabilities"])
+        for time, record in zip(line_of_time.times, line_of_time.records, strict=True)
+        if isinstance(record.get("probabilities"), list)
+    ]
+    if not snapshots:
+        return []
+    sizes = [len(row) if isinstance(row, list) else 0 for row in snapshots[-1][1]]
+    snapshots = [(time, table) for time, table in snapshots if [len(row) for row in table] == sizes]
+    table, chosen = candidates_of(run).by_choice, run.choices
+    named = list(table.items())
+    found = []
+    for place, size in enumerate(sizes):
+        choice, names = named[place] if len(named) == len(sizes) else (f"choice {place + 1}", ())
+        if len(names) != size:
+            names = tuple(f"candidate {index + 1}" for index in range(size))
+        rows = tuple(tuple(float(p) for p in probabilities[place]) for _, probabilities in snapshots)
+        found.append(Paths(choice, names, tuple(time for time, _ in snapshots), rows, chosen.get(choice)))
+    return [path for path in found if path.names]
+
+
+def _columns(path: Paths) -> tuple[list[float], list[list[float]]]:
+    """Edges in time and mean probabilities of at most a hundred columns."""
+    count = min(len(path.times), _COLUMNS)
+    bounds = [round(index * len(path.times) / count) for index in range(count + 1)]
+    groups = [path.rows[low:high] for low, high in pairwise(bounds)]
+    means = [[sum(values) / len(group) for values in zip(*group, strict=True)] for group in groups]
+    # A snapshot is of the end of its column, so the first column begins one step before it.
+    step = path.times[1] - path.times[0] if len(path.times) > 1 else 1.0
+    edges = [path.times[0] - (step or 1.0), *(path.times[high - 1] for high in bounds[1:])]
+    return edges, means
+
+
+def _cells(path: Paths, x: Axis, top: float, row_height: float) -> list[Html]:
+    """The coloured cells: one path a shade, neighbours of one shade in one stretch, which keeps the file small."""
+    edges, means = _columns(path)
+    strokes: dict[int, list[str]] = {}
+    for row in range(len(path.names)):
+        shades = [min(int(column[row] * _SHADES), _SHADES - 1) for column in means]
+        start = 0
+        for end in range(1, len(shades) + 1):
+            if end == len(shades) or shades[end] != shades[start]:
+                # A hair too wide, or the paper shows through between two cells in print.
+                left, right = x(edges[start]), min(x(edges[end]) + 0.3, x.end)
+                y, wide, tall = top + row * row_height, right - left, row_height - 1
+                stroke = f"M{left:.1f} {y:g}h{wide:.1f}v{tall:g}h{-wide:.1f}z"
+                strokes.setdefault(shades[start], []).append(stroke)
+                start = end
+    return [
+        tag("path", d="".join(parts), fill=viridis(shade / (_SHADES - 1)), shape_rendering="crispEdges")
+        for shade, parts in sorted(strokes.items())
+    ]
+
+
+def heat_map(path: Paths) -> Html:
+    """One choice: time to the right, a row for each candidate, probability as colour; the chosen one is marked."""
+    width, row_height, top, left = 300.0, 14.0, 24.0, 80.0
+    edges, _ = _columns(path)
+    x = Axis(edges[0], edges[-1], left, width - 46)
+    bottom = top + row_height * len(path.names)
+    parts = [text(left, 15, path.choice, class_="title")]
+    parts += _cells(path, x, top, row_height)
+    for row, name in enumerate(path.names):
+        y, marked = top + row_height * row + 10.5, " strong" if name == path.chosen else ""
+        short = shortened(name, 8)
+        if name == path.chosen:
+            outline = {
+                "x": left - 1,
+                "y": top + row_height * row - 1,
+                "width": width - left - 44,
+                "height": row_height + 1,
+            }
+            parts.append(tag("rect", **outline, class_="outline"))
+        parts.append(text(left - 6, y, f"▸ {short}" if marked else short, "end", class_=f"tick{marked}"))
+        parts.append(text(width - 2, y, percent(path.rows[-1][row], 0), "end", class_=f"tick{marked}"))
+    parts.append(text(left - 6, bottom + 15, "epoch", "end", class_="note"))
+    for value in x.ticks(4):
+        parts.append(line(x(value), bottom, x(value), bottom + 3, "axis"))
+        parts.append(text(x(value), bottom + 15, tick_text(value), "middle", class_="note"))
+    ends = ", ".join(f"{name} {percent(p, 0)}" for name, p in zip(path.names, path.rows[-1], strict=True))
+    chosen = f" Chosen: {path.chosen}." if path.chosen else ""
+    return svg(width, bottom + 22, *parts, label=f"Probabilities of {path.choice} by epoch; at the end {ends}.{chosen}")
+
+
+def _scale() -> Html:
+    cells = (tag("rect", x=float(20 + 5 * i), y=2.0, width=5.5, height=10.0, fill=viridis(i / 31)) for i in range(32))
+    drawing = svg(
+        222,
+        14,
+        text(14, 11, "0", "end", class_="tick"),
+        *cells,
+        text(186, 11, "1", class_="tick"),
+        label="Colours from 0 to 1",
+    )
+    return tag("p", tag("span", "Probability"), drawing, class_="scale")
+
+
+def _settled(all_paths: Sequence[Paths]) -> Html | None:
+    """Sentences on how sure the search was, and where the budget made it take another than the likeliest."""
+    last = [
+        (path, dict(zip(path.names, path.rows[-1], strict=True))) for path in all_paths if path.chosen in path.names
+    ]
+    if not last:
+        return None
+    sure = [(final[path.chosen or ""], path) for path, final in last]
+    mean = sum(p for p, _ in sure) / len(sure)
+    least, least_path = min(sure, key=lambda pair: pair[0])
+    sentences = (
+        f"At the end the chosen candidates have a probability of {percent(mean, 0)} on average; the least settled "
+        f"choice is {least_path.choice} ({least_path.chosen}, {percent(least, 0)})."
+    )
+    others = [path.choice for path, _ in last if path.chosen != path.likeliest]
+    if others:
+        sentences += (
+            f" In {len(others)} of {len(last)} choices the network takes another candidate than the most probable one, "
+            f"as when the whole has to fit the budget: {running_text(others)}."
+        )
+    return tag("p", sentences)
+
+
+def _curves(run: RunFiles, history: Timeline) -> Html | None:
+    curve, shaded = history.curve, history.warmup
+    budget = curve("budget_ms")
+    fixed = number(run.result.get("latency_budget_ms"))
+    if not budget and fixed is not None and history.times:
+        budget = [(history.times[0], fixed), (history.times[-1], fixed)]
+    latency = [
+        Curve("sampled", curve("sampled_latency_ms"), "grey"),
+        Curve("expected", curve("expected_latency_ms"), "blue"),
+    ]
+    if any(item.points for item in latency):
+        latency.append(Curve("budget", budget, "vermilion", dashed=True))
+    entropy = [Curve("mean of the choices", curve("entropy"), "blue")]
+    sizes = [len(names) for names in candidates_of(run).by_choice.values()]
+    if entropy[0].points and sizes and max(sizes) > 1:
+        uniform = sum(math.log(size) for size in sizes) / len(sizes)
+        ends = (history.times[0], history.times[-1])
+        entropy.append(Curve("undecided (uniform)", [(end, uniform) for end in ends], "grey", dashed=True))
+    return panels(
+        (
+            line_chart(
+                [Curve("training", curve("loss"), "orange"), Curve("validation", curve("valid_loss"), "blue")],
+                y_label="Loss, nats",
+                shaded=shaded,
+            ),
+            line_chart(
+                [
+                    Curve("training", curve("accuracy", 100), "orange"),
+                    Curve("validation", curve("valid_accuracy", 100), "blue"),
+                ],
+                y_label="Accuracy, %",
+                shaded=shaded,
+            ),
+            line_chart(latency, y_label="Latency of the network, ms", shaded=shaded),
+            line_chart(entropy, y_label="Entropy of a choice, nats", shaded=shaded, zero=True),
+            line_chart(
+                [Curve("multiplier", curve("multiplier"), "purple")],
+                y_label="Weight of latency in the loss",
+                shaded=shaded,
+            ),
+        )
+    )
+
+
+def section(run: RunFiles) -> Html | None:
+    """The curves of the search and the paths of its probabilities, if the run has searched."""
+    history = timeline(run.search)
+    curves = _curves(run, history)
+    if curves is None:
+        return None
+    caption = (
+        "The supernet in training: each batch goes through one path, sampled by the probabilities of its candidates."
+    )
+    if history.warmup:
+        caption += " In the shaded warm-up all candidates are equally probable and only weights are trained."
+    if history.curve("expected_latency_ms"):
+        caption += " The expected latency is the mean over the networks that may be sampled."
+    if history.curve("entropy"):
+        caption += " The entropy falls as the choices settle."
+    parts: list[Html | None] = [figure(curves, caption)]
+    found = paths(run, history)
+    if found:
+        maps = tag("div", *(heat_map(path) for path in found), class_="maps")
+        parts += [
+            tag("h3", "How each choice was made"),
+            _settled(found),
+            figure(
+                join((_scale(), maps)),
+                "Each panel is one choice of the network, each row one candidate. Time, in epochs, runs to the right; "
+                "the colour is the candidate's probability, and the figure at the right what it is at the end. The "
+                "chosen candidate is framed and marked ▸.",
+            ),
+        ]
+    return join(parts)

@@ -1,0 +1,83 @@
+from itertools import product
+
+import pytest
+import torch
+from torch import nn
+
+from proxyless import Architecture, Choice, ProxylessError, Supernet, Zero
+from proxyless.latency.table import CostTable, Interval, LatencyTable, MeasuredNetwork
+
+COST = CostTable("MACs", 10.0, {"a": {"x": 1.0, "y": 2.0, "skip": 0.0}, "b": {"x": 4.0, "y": 8.0}})
+
+
+def interval(ms):
+    return Interval(ms, 0.9 * ms, 1.1 * ms)
+
+
+LATENCY = LatencyTable(
+    device={"name": "cpu"},
+    fixed_ms=0.5,
+    factor=0.9,
+    per_block_ms=-0.1,
+    entries={"a": {"x": interval(1.0), "skip": interval(0.0)}, "b": {"x": interval(2.0), "y": interval(3.0)}},
+    networks=(MeasuredNetwork({"a": "x", "b": "y"}, 3.9, 3.8, 4.0, "calibration"),),
+)
+
+
+def test_a_network_costs_the_fixed_part_and_its_entries():
+    assert COST.of(Architecture({"a": "y", "b": "x"})) == 16.0
+    assert COST.of_path([2, 1]) == 18.0
+    assert (COST.smallest(), COST.largest()) == (14.0, 20.0)
+
+
+def test_the_expected_cost_equals_enumeration_and_so_does_its_gradient():
+    alpha = torch.tensor([[0.3, -1.0, 0.7], [1.0, 0.2, 0.0]], dtype=torch.float64, requires_grad=True)
+    mask = torch.tensor([[True, True, True], [True, True, False]])
+    p = alpha.masked_fill(~mask, -torch.inf).softmax(1)
+    expected = sum(p[0, i] * p[1, j] * COST.of_path([i, j]) for i, j in product(range(3), range(2)))
+    assert COST.expected(p).item() == pytest.approx(expected.item(), rel=1e-12)
+    one, two = (torch.autograd.grad(v, alpha, retain_graph=True)[0] for v in (COST.expected(p), expected))
+    assert torch.allclose(one, two, atol=1e-12)
+
+
+def test_the_correction_keeps_the_latency_linear_and_zero_free():
+    assert LATENCY.rows == {
+        "a": {"x": pytest.approx(0.8), "skip": 0.0},
+        "b": {"x": pytest.approx(1.7), "y": pytest.approx(2.6)},
+    }
+    assert LATENCY.of(Architecture({"a": "skip", "b": "y"})) == pytest.approx(0.5 + 2.6)
+    assert LATENCY.of(Architecture({"a": "x", "b": "x"})) == pytest.approx(0.5 + 0.9 * 3.0 - 2 * 0.1)
+
+
+def test_survives_the_way_through_a_file(tmp_path):
+    LATENCY.save(tmp_path / "latency.json")
+    assert LatencyTable.load(tmp_path / "latency.json") == LATENCY
+
+
+@pytest.mark.parametrize("content", ['{"format": 1, "unit": "ms"', "{}", '{"format": 2, "unit": "ms"}', "[1]"])
+def test_a_file_that_is_no_table_is_one_clear_error(tmp_path, content):
+    path = tmp_path / "latency.json"
+    path.write_text(content)
+    with pytest.raises(ProxylessError, match=r"latency\.json"):
+        LatencyTable.load(path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({"b": {"x": 1.0, "y": 1.0}}, "no choice a"),
+        ({"a": {"x": 1.0}, "b": {"x": 1.0, "y": 1.0}}, "no candidate y of choice a"),
+        ({"a": {"x": 1.0, "skip": 0.0, "y": 1.0}, "b": {"x": 1.0, "y": 1.0}}, "another order for choice a"),
+        ({"b": {"x": 1.0, "y": 1.0}, "a": {"x": 1.0, "y": 1.0, "skip": 0.0}}, "another space"),
+    ],
+)
+def test_a_table_of_other_candidates_is_refused_by_name(rows, message):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = Choice(x=nn.Identity(), y=nn.Identity(), skip=Zero())
+            self.b = Choice(x=nn.Identity(), y=nn.Identity())
+
+    with pytest.raises(ProxylessError, match=message):
+        CostTable("ms", 0.0, rows).check(Supernet(Net()))
+    CostTable("ms", 0.0, COST.entries).check(Supernet(Net()))

@@ -1,0 +1,67 @@
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+
+from proxyless import ProxylessError, Supernet
+from proxyless.latency.table import CostTable
+from proxyless.search.budget import best_under_budget, knapsack
+
+COST = CostTable("ms", 0.5, {"first": {"k1": 1.0, "k3": 2.0, "skip": 0.0}, "second": {"wide": 3.0, "narrow": 1.5}})
+
+
+def brute_force(scores, costs, capacity):
+    best, found = -np.inf, None
+    for path in product(*(range(len(row)) for row in scores)):
+        cost = sum(costs[i][j] for i, j in enumerate(path))
+        score = sum(scores[i][j] for i, j in enumerate(path))
+        if cost <= capacity and score > best:
+            best, found = score, list(path)
+    return best, found
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_equals_brute_force(seed):
+    rng = np.random.default_rng(seed)
+    scores, costs = rng.normal(size=(5, 4)), rng.integers(0, 50, (5, 4)) / 10
+    scores[2, 3] = -np.inf  # a shorter row
+    capacity = costs.min(1).sum() + rng.uniform(0.05, 1) * (costs.max(1).sum() - costs.min(1).sum()) + 0.05
+    expected, _ = brute_force(scores, costs, capacity)
+    path = knapsack(scores, costs, capacity)
+    assert sum(costs[i, j] for i, j in enumerate(path)) <= capacity + 1e-9
+    assert sum(scores[i, j] for i, j in enumerate(path)) == pytest.approx(expected)
+
+
+def test_a_space_of_the_papers_size_is_solved_with_measured_costs():
+    """Checked against the bound of Lagrange: no path can score above min over lambda of the relaxed problem."""
+    rng = np.random.default_rng(0)
+    scores, costs = rng.normal(size=(21, 7)), rng.uniform(0.1, 2, (21, 7))
+    capacity = 0.4 * costs.max(1).sum()
+    path = knapsack(scores, costs, capacity)
+    score = sum(scores[i, j] for i, j in enumerate(path))
+    bound = min((scores - k * costs).max(1).sum() + k * capacity for k in np.linspace(0, 20, 2001))
+    assert sum(costs[i, j] for i, j in enumerate(path)) <= capacity
+    assert bound - 0.5 <= score <= bound
+
+
+def test_a_capacity_that_is_met_exactly_is_met():
+    assert knapsack(np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([[0.1, 0.2], [0.1, 0.3]]), 0.5) == [1, 1]
+
+
+def test_only_the_cheapest_fit_when_nothing_is_to_spare():
+    assert knapsack(np.array([[0.0, 9.0], [0.0, 9.0]]), np.array([[1.0, 2.0], [3.0, 4.0]]), 4.0) == [0, 0]
+
+
+def test_the_most_probable_path_is_taken_where_it_fits(tiny_net):
+    supernet = Supernet(tiny_net)
+    with torch.no_grad():
+        supernet.alpha.copy_(torch.tensor([[0.0, 5.0, 1.0], [3.0, 0.0, 0.0]]))
+    assert best_under_budget(supernet, COST, 5.5) == [1, 0]
+    assert best_under_budget(supernet, COST, 5.4) == [1, 1]  # loses 3 of log-probability, [0, 0] would lose 5
+    assert best_under_budget(supernet, COST, 2.1) == [2, 1]
+
+
+def test_a_budget_below_the_smallest_network_names_its_cost(tiny_net):
+    with pytest.raises(ProxylessError, match="smallest network of this space costs 2 ms"):
+        best_under_budget(Supernet(tiny_net), COST, 1.9)

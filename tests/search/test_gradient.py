@@ -1,0 +1,265 @@
+"""Architecture gradients against computations that share nothing with them: explicit sums, double loops, enumeration."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from proxyless import Choice, Supernet, Zero
+from proxyless.latency.table import CostTable
+from proxyless.search.gradient import AllPathUpdate, Looked, TwoPathUpdate, alpha_gradient
+from proxyless.search.objective import BudgetLoss, TaskOnly
+from proxyless.supernet import batch_statistics
+
+criterion = nn.functional.cross_entropy
+COST = CostTable("ms", 0.5, {"first": {"k1": 1.0, "k3": 2.0, "skip": 0.0}, "second": {"wide": 3.0, "narrow": 1.5}})
+
+
+class Frozen:
+    """An optimizer that only keeps the gradient it was given."""
+
+    def __init__(self, alpha: Tensor) -> None:
+        self.alpha, self.gradient = alpha, torch.zeros_like(alpha)
+
+    def step(self) -> None:
+        self.gradient = self.alpha.grad.clone()
+
+
+@pytest.fixture
+def supernet(tiny_net) -> Supernet:
+    supernet = Supernet(tiny_net.double(), seed=5).double()
+    with torch.no_grad():
+        supernet.alpha.copy_(torch.tensor([[0.3, -0.4, 0.8], [0.2, -0.1, 0.0]], dtype=torch.float64))
+    return supernet
+
+
+@pytest.fixture
+def batch(tiny_batch):
+    return tiny_batch[0].double(), tiny_batch[1]
+
+
+def explicit_gate_gradients(supernet: Supernet, batch, path: list[int]) -> Tensor:
+    """dL/dg by autograd through m(x) = sum_i g_i o_i(x), all outputs kept, at the one-hot gates of ``path``."""
+    gates = torch.zeros_like(supernet.alpha)
+    for row, index in enumerate(path):
+        gates[row, index] = 1.0
+    gates = gates.detach().requires_grad_()
+
+    def summed(row: int, choice: Choice, x: Tensor) -> Tensor:
+        mixed = sum(gates[row, i] * choice.candidate(i)(x) for i in range(len(choice)))
+        return x + mixed if choice.shortcut else mixed
+
+    network = supernet.network
+    with batch_statistics(network):
+        x = torch.tanh(network.stem(batch[0]))
+        x = summed(1, network.second, torch.tanh(summed(0, network.first, x)))
+        loss = criterion(network.head(x.mean(dim=(2, 3))), batch[1])
+        return torch.autograd.grad(loss, gates)[0]
+
+
+def eq4(gate_gradient: list[float], p: list[float]) -> list[float]:
+    """Eq. 4 as a double loop."""
+    n = len(p)
+    return [sum(gate_gradient[j] * p[j] * ((i == j) - p[i]) for j in range(n)) for i in range(n)]
+
+
+def fixed_look(update, looked: Looked) -> None:
+    update.look = lambda: looked
+
+
+def all_candidates(supernet: Supernet, path: list[int]) -> Looked:
+    return Looked(torch.arange(3).expand(2, 3), supernet.mask, torch.tensor(path))
+
+
+@pytest.mark.parametrize("path", list(product(range(3), range(2))))
+def test_all_path_alpha_gradient_is_eq_4_of_the_explicit_gate_gradients(supernet, batch, path):
+    update = AllPathUpdate(supernet, TaskOnly(), optimizer=Frozen(supernet.alpha))
+    fixed_look(update, all_candidates(supernet, list(path)))
+    p = supernet.probabilities().detach()
+    gates = explicit_gate_gradients(supernet, batch, list(path))
+    update.step(batch, criterion)
+    for row, n in enumerate((3, 2)):
+        expected = eq4(gates[row, :n].tolist(), p[row, :n].tolist())
+        assert update.optimizer.gradient[row, :n].tolist() == pytest.approx(expected, rel=1e-9, abs=1e-13)
+    assert update.optimizer.gradient[1, 2] == 0
+
+
+@pytest.mark.parametrize("pair", [([0, 1], [0, 1]), ([2, 0], [1, 0]), ([1, 2], [0, 1])])
+@pytest.mark.parametrize("active", [(0, 0), (1, 0), (0, 1), (1, 1)])
+def test_two_path_alpha_gradient_is_eq_4_over_the_pair(supernet, batch, pair, active):
+    """An active Zero included: the third candidate of the first choice (method's exact gradient)."""
+    update = TwoPathUpdate(supernet, TaskOnly(), optimizer=Frozen(supernet.alpha))
+    support = torch.tensor(pair)
+    fixed_look(update, Looked(support, torch.ones(2, 2, dtype=torch.bool), torch.tensor(active)))
+    path = [pair[row][active[row]] for row in range(2)]
+    gates = explicit_gate_gradients(supernet, batch, path)
+    between = supernet.alpha.detach().gather(1, support).softmax(1)
+    update.step(batch, criterion)
+    for row in range(2):
+        expected = eq4([gates[row, i].item() for i in pair[row]], between[row].tolist())
+        found = update.optimizer.gradient[row, support[row]].tolist()
+        assert found == pytest.approx(expected, rel=1e-9, abs=1e-13)
+        assert any(abs(v) > 1e-6 for v in expected)
+        others = [i for i in range(3) if i not in pair[row]]
+        assert update.optimizer.gradient[row, others].abs().sum() == 0
+
+
+def test_the_gate_of_zero_has_gradient_zero(supernet, batch):
+    assert (explicit_gate_gradients(supernet, batch, [2, 0])[0, 2] == 0).all()
+
+
+def test_unsampled_probabilities_stay_what_they_were(supernet, batch):
+    """With momentum as well, which torch's optimizers would apply to them."""
+    optimizer = torch.optim.Adam([supernet.alpha], lr=0.05, betas=(0.9, 0.999))
+    update = TwoPathUpdate(supernet, BudgetLoss(COST, 2.0), optimizer=optimizer)
+    moved = 0
+    for _ in range(20):
+        before = supernet.probabilities().detach()
+        looked = update.look()
+        fixed_look(update, looked)
+        update.step(batch, criterion)
+        del update.look
+        after = supernet.probabilities().detach()
+        sampled = torch.zeros_like(supernet.mask).scatter(1, looked.support, True)
+        assert (after - before)[~sampled].abs().max() <= 1e-12
+        change = (after - before).gather(1, looked.support)
+        assert change.sum(1).abs().max() <= 1e-12  # one is enhanced, the other attenuated
+        moved += int((change.abs() > 1e-6).any())
+    assert moved == 20
+
+
+def exact_gradient(supernet: Supernet, batch, objective) -> Tensor:
+    """Gradient of E_path[loss] + the cost term with respect to alpha, by enumerating all paths."""
+    p = supernet.probabilities()
+    expected = torch.zeros((), dtype=torch.float64)
+    for path in product(range(3), range(2)):
+        supernet.path = list(path)
+        with batch_statistics(supernet.network), torch.no_grad():
+            loss = criterion(supernet(batch[0]), batch[1])
+        expected = expected + loss * p[0, path[0]] * p[1, path[1]]
+    return torch.autograd.grad(objective.loss(expected, p), supernet.alpha)[0]
+
+
+def test_averaged_two_path_update_points_the_way_of_the_exact_gradient(supernet, batch):
+    """On this network, whose gates act nearly linearly; plain SGD, so that steps average as gradients do."""
+    objective = BudgetLoss(COST, 4.0, weight=0.3)
+    exact = exact_gradient(supernet, batch, objective)
+    update = TwoPathUpdate(supernet, objective, optimizer=torch.optim.SGD([supernet.alpha], lr=1e-3))
+    start = supernet.alpha.detach().clone()
+    total = torch.zeros_like(start)
+    for _ in range(1500):
+        update.step(batch, criterion)
+        change = supernet.alpha.detach() - start
+        total -= (change - change.sum(1, keepdim=True) / supernet.mask.sum(1, keepdim=True)) * supernet.mask
+        supernet.alpha.data.copy_(start)
+    cosine = nn.functional.cosine_similarity(total.flatten(), exact.flatten(), dim=0)
+    assert cosine > 0.95
+
+
+def test_the_cost_term_alone_is_the_gradient_of_the_expected_cost(supernet, batch):
+    objective = BudgetLoss(COST, 4.0, weight=0.7)
+    update = AllPathUpdate(supernet, objective, optimizer=Frozen(supernet.alpha))
+    update.step((batch[0], batch[1]), lambda outputs, targets: outputs.sum() * 0)
+    probabilities = supernet.probabilities()
+    expected = sum(
+        p_first * p_second * (0.5 + first + second)
+        for p_first, first in zip(probabilities[0], (1.0, 2.0, 0.0), strict=True)
+        for p_second, second in zip(probabilities[1, :2], (3.0, 1.5), strict=True)
+    )
+    exact = torch.autograd.grad(0.7 * (expected - 4.0) / 4.0, supernet.alpha)[0]
+    assert torch.allclose(update.optimizer.gradient, exact, atol=1e-12)
+
+
+@pytest.mark.parametrize("rule", [TwoPathUpdate, AllPathUpdate])
+def test_a_step_leaves_weights_statistics_and_gradients_alone(supernet, batch, rule):
+    update = rule(supernet, BudgetLoss(COST, 4.0))
+    supernet.train()
+    state = {n: v.clone() for n, v in supernet.state_dict().items() if n != "alpha"}
+    before = supernet.alpha.detach().clone()
+    update.step(batch, criterion)
+    assert not torch.equal(before, supernet.alpha)
+    assert all(torch.equal(value, supernet.state_dict()[name]) for name, value in state.items())
+    assert all(p.grad is None for p in supernet.parameters())
+    assert all(choice.gating is None for choice in supernet.choices.values())
+
+
+@pytest.mark.parametrize("rule", [TwoPathUpdate, AllPathUpdate])
+def test_a_failing_criterion_leaves_no_gates_behind(supernet, batch, rule):
+    def broken(outputs, targets):
+        raise RuntimeError("no loss")
+
+    with pytest.raises(RuntimeError, match="no loss"):
+        rule(supernet, TaskOnly()).step(batch, broken)
+    assert all(choice.gating is None for choice in supernet.choices.values())
+
+
+@pytest.mark.parametrize("rule", [TwoPathUpdate, AllPathUpdate])
+def test_a_choice_that_did_not_run_does_not_move(rule):
+    torch.manual_seed(0)
+    inner = Choice(a=nn.Linear(3, 3), b=nn.Linear(3, 3))
+    network = nn.Sequential(Choice(plain=nn.Linear(3, 3), nested=nn.Sequential(inner)))
+    supernet = Supernet(network, seed=1)
+    update = rule(supernet, TaskOnly(), learning_rate=0.1)
+    batch = torch.randn(16, 3), torch.randint(0, 3, (16,))
+    seen = set()
+    for _ in range(30):
+        before = supernet.alpha.detach().clone()
+        update.step(batch, criterion)
+        nested = supernet.path[0] == 1
+        assert (supernet.alpha[1] != before[1]).any() == nested
+        seen.add(nested)
+    assert seen == {True, False}
+
+
+def test_the_search_finds_the_better_candidate(tiny_batch):
+    """One candidate can tell the classes apart, the other cannot."""
+    torch.manual_seed(0)
+    seeing, blind = nn.Linear(2, 2), nn.Linear(2, 2)
+    with torch.no_grad():
+        seeing.weight.copy_(4 * torch.eye(2))
+        blind.weight.zero_()
+    supernet = Supernet(nn.Sequential(Choice(seeing=seeing, blind=blind, zero=Zero())))
+    inputs = torch.randn(64, 2)
+    batch = inputs, (inputs[:, 1] > inputs[:, 0]).long()
+    update = TwoPathUpdate(supernet, TaskOnly(), learning_rate=0.05)
+    for _ in range(300):
+        update.step(batch, criterion)
+    assert supernet.probabilities()[0, 0] > 0.9
+    assert update.derive().choices == {"0": "seeing"}
+
+
+def test_eq_4_rows_sum_to_zero():
+    p = torch.rand(4, 5).softmax(1)
+    assert alpha_gradient(torch.randn(4, 5), p).sum(1).abs().max() < 1e-6
+
+
+def test_state_survives_the_way_through_a_checkpoint(supernet, batch):
+    def run(steps, state=None):
+        if state:
+            supernet.load_state_dict(state["supernet"])
+            supernet.generator.set_state(state["generator"])
+        update = TwoPathUpdate(supernet, BudgetLoss(COST, 2.0, gain=0.3), learning_rate=0.02)
+        if state:
+            update.load_state_dict(state["update"])
+        for _ in range(steps):
+            update.step(batch, criterion)
+        return update
+
+    def state_of(update):
+        return {
+            "supernet": {n: v.clone() for n, v in supernet.state_dict().items()},
+            "generator": supernet.generator.get_state(),
+            "update": update.state_dict(),
+        }
+
+    import copy
+
+    start = copy.deepcopy(state_of(run(0)))
+    middle = copy.deepcopy(state_of(run(5, start)))
+    run(5, middle)
+    resumed = supernet.alpha.detach().clone()
+    run(10, start)
+    assert torch.equal(resumed, supernet.alpha)
