@@ -1,0 +1,21 @@
+"""Images for classification: sources, splits, preprocessing, augmentation, loaders."""
+
+from proxyless.data.augmentation import Augmentation
+from proxyless.data.dataset import ImageData, SplitName
+from proxyless.data.folder_source import folder_loader
+from proxyless.data.loaders import Batch, Split
+from proxyless.data.preprocessing import Preprocessing
+from proxyless.data.published import PUBLISHED
+from proxyless.data.sources import load
+
+__all__ = [
+    "PUBLISHED",
+    "Augmentation",
+    "Batch",
+    "ImageData",
+    "Preprocessing",
+    "Split",
+    "SplitName",
+    "folder_loader",
+    "load",
+]

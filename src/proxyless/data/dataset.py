@@ -1,0 +1,154 @@
+"""A data set ready for search and training: classes, three splits, preprocessing, and loaders over them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch.utils.data import DataLoader
+
+from proxyless.data.augmentation import Augmentation
+from proxyless.data.loaders import Batch, Batches, EndlessBatches, Split, make_loader
+from proxyless.data.preprocessing import Preprocessing
+from proxyless.data.splits import HoldOut
+
+SplitName = Literal["train", "valid", "test"]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """Images for classification, divided into ``train``, ``valid`` (held out of training, for architecture
+    steps) and ``test``.
+
+    ``augmentation`` is what ``augment=True`` means; ``skipped`` names the damaged files that were left out;
+    ``split_method`` says in words where each split came from.
+    """
+
+    source: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    augmentation: Augmentation
+    train: Split
+    valid: Split
+    test: Split
+    split_method: str
+    hold_out: HoldOut
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images in pixels."""
+        return self.preprocessing.image_size
+
+    @property
+    def channels(self) -> int:
+        """1 for grey images, 3 for colour."""
+        return self.preprocessing.channels
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Mean by channel of the training split's pixels, in 0..1."""
+        return self.preprocessing.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Standard deviation by channel of the training split's pixels, in 0..1."""
+        return self.preprocessing.std
+
+    @property
+    def splits(self) -> dict[SplitName, Split]:
+        """The three splits by name."""
+        return {"train": self.train, "valid": self.valid, "test": self.test}
+
+    def loader(
+        self,
+        split: SplitName,
+        *,
+        batch_size: int,
+        augment: bool | Augmentation = False,
+        shuffle: bool | None = None,
+        drop_last: bool | None = None,
+        seed: int = 0,
+        epoch: int = 0,
+        workers: int | None = None,
+        pin_memory: bool = False,
+    ) -> DataLoader:
+        """Batches of one epoch: ``(float32 (batch, channels, size, size) normalised, int64 (batch,))``.
+
+        Order and augmentation depend on ``seed`` and ``epoch`` alone, whatever the number of ``workers``.
+        ``shuffle`` is on for ``train``, off for the others, unless given. ``drop_last`` (unless given: where
+        shuffled) leaves out a last, smaller batch; a split smaller than ``batch_size`` is one batch all the
+        same. ``workers``: see :func:`make_loader`.
+        """
+        shuffle = split == "train" if shuffle is None else shuffle
+        batches = Batches(
+            self.splits[split],
+            self.preprocessing,
+            batch_size=batch_size,
+            augmentation=self._augmentation(augment),
+            shuffle=shuffle,
+            drop_last=shuffle if drop_last is None else drop_last,
+            seed=seed,
+            epoch=epoch,
+        )
+        return make_loader(batches, range(len(batches)), workers=workers, pin_memory=pin_memory)
+
+    def cycle(
+        self,
+        split: SplitName = "valid",
+        *,
+        batch_size: int,
+        augment: bool | Augmentation = False,
+        seed: int = 0,
+        start: int = 0,
+        workers: int | None = None,
+        pin_memory: bool = False,
+    ) -> Iterator[Batch]:
+        """Batches without end, shuffled anew each time round, beginning with number ``start`` at no cost for
+        those before.
+        """
+        batches = EndlessBatches(
+            self.splits[split],
+            self.preprocessing,
+            batch_size=batch_size,
+            augmentation=self._augmentation(augment),
+            seed=seed,
+        )
+        return iter(make_loader(batches, itertools.count(start), workers=workers, pin_memory=pin_memory))
+
+    def describe(self) -> dict[str, Any]:
+        """All of it but the pixels as JSON-able data; ``load(source, record=...)`` checks against it that
+        nothing changed.
+        """
+        return {
+            "source": self.source,
+            "classes": list(self.classes),
+            "image_size": self.image_size,
+            "channels": self.channels,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "preprocessing": self.preprocessing.to_dict(),
+            "augmentation": self.augmentation.to_dict(),
+            "split_method": self.split_method,
+            "valid_fraction": self.hold_out.valid_fraction,
+            "test_fraction": self.hold_out.test_fraction,
+            "seed": self.hold_out.seed,
+            "splits": {name: self._describe_split(split) for name, split in self.splits.items()},
+            "skipped": list(self.skipped),
+        }
+
+    def _describe_split(self, split: Split) -> dict[str, Any]:
+        counts = torch.bincount(split.labels, minlength=len(self.classes)).tolist()
+        return {
+            "images": len(split),
+            "per_class": dict(zip(self.classes, counts, strict=True)),
+            "digest": split.digest,
+        }
+
+    def _augmentation(self, augment: bool | Augmentation) -> Augmentation | None:
+        if isinstance(augment, Augmentation):
+            return augment
+        return self.augmentation if augment else None

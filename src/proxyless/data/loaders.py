@@ -1,0 +1,168 @@
+"""Batches of a split: every batch a function of (seed, epoch, number) alone, so that any order of computing
+gives the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from proxyless.data.augmentation import Augmentation, augment, cut_out
+from proxyless.data.decoding import cpu_count
+from proxyless.data.pixels import Block, Pixels
+from proxyless.data.preprocessing import Preprocessing
+from proxyless.errors import ProxylessError
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images and their labels, int64 (images,). ``digest`` tells two versions of a split apart."""
+
+    pixels: Pixels
+    labels: torch.Tensor
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def images(self, indices: np.ndarray | None = None) -> torch.Tensor:
+        """Images as evaluation sees them, before normalisation: uint8 (images, channels, image_size,
+        image_size).
+        """
+        return self.pixels.squares(np.arange(len(self)) if indices is None else np.asarray(indices, np.int64))
+
+
+class Batches:
+    """The batches of one epoch by number: ``(float32 (batch, channels, size, size) normalised, int64
+    (batch,))``.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        preprocessing: Preprocessing,
+        *,
+        batch_size: int,
+        augmentation: Augmentation | None,
+        shuffle: bool,
+        drop_last: bool,
+        seed: int,
+        epoch: int,
+    ) -> None:
+        """``augmentation``: None for evaluation's preprocessing. ``drop_last``: leave out a last, smaller
+        batch, unless it is the only one.
+        """
+        if batch_size < 1:
+            raise ProxylessError(f"batch_size {batch_size} given; it must be at least 1")
+        if seed < 0:
+            raise ProxylessError(f"seed {seed} given; it must not be negative")
+        self.split = split
+        self.preprocessing = preprocessing
+        self.batch_size = batch_size
+        self.augmentation = augmentation
+        self.drop_last = drop_last
+        self.seed = seed
+        self.epoch = epoch
+        self.order = np.arange(len(split))
+        if shuffle:
+            self.order = np.random.default_rng([seed, epoch]).permutation(self.order)
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.split), self.batch_size)
+        return whole if whole and (self.drop_last or not rest) else whole + 1
+
+    def __getitem__(self, number: int) -> Batch:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        indices = self.order[number * self.batch_size : (number + 1) * self.batch_size]
+        labels = self.split.labels[torch.from_numpy(indices)]
+        if self.augmentation is None:
+            return normalise(self.split.pixels.squares(indices), self.preprocessing), labels
+        rng = np.random.default_rng([self.seed, self.epoch, number])
+        images = augment(self.split.pixels, indices, self.preprocessing.image_size, self.augmentation, rng)
+        images = normalise(images, self.preprocessing)
+        if self.augmentation.cutout:
+            images = cut_out(images, self.augmentation.cutout, rng)
+        return images, labels
+
+
+class EndlessBatches:
+    """The batches of epoch 0, 1, 2, ... one after the other, by number: any of them is reached without the
+    ones before.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        preprocessing: Preprocessing,
+        *,
+        batch_size: int,
+        augmentation: Augmentation | None,
+        seed: int,
+    ) -> None:
+        self.split = split
+        self.augmentation = augmentation
+        self._epoch = partial(
+            Batches,
+            split,
+            preprocessing,
+            batch_size=batch_size,
+            augmentation=augmentation,
+            shuffle=True,
+            drop_last=True,
+            seed=seed,
+        )
+        self._batches = self._epoch(epoch=0)
+
+    def __getitem__(self, number: int) -> Batch:
+        epoch, number = divmod(number, len(self._batches))
+        if epoch != self._batches.epoch:
+            self._batches = self._epoch(epoch=epoch)
+        return self._batches[number]
+
+
+def make_loader(
+    batches: Batches | EndlessBatches, numbers: Iterable[int], *, workers: int | None = None, pin_memory: bool = False
+) -> DataLoader:
+    """Load the batches ``numbers``, in that order, in ``workers`` processes (0: in this one).
+
+    None for ``workers``: as many as there are cores, at most 4, where images are decoded or changed one by
+    one; none where a batch in memory is made in about a millisecond.
+    """
+    if workers is None:
+        workers = min(cpu_count(), 4) if _is_slow(batches) else 0
+    return DataLoader(
+        batches,  # type: ignore[arg-type]
+        batch_size=None,  # the data set's items are batches already
+        sampler=numbers,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        pin_memory=pin_memory,
+        generator=torch.Generator(),  # or starting a loader would draw from PyTorch's global generator
+    )
+
+
+def normalise(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
+    """uint8 (batch, channels, height, width) as float32 with mean and std taken out: the same bits as
+    :meth:`Preprocessing.normalise`.
+    """
+    mean = torch.tensor(preprocessing.mean)[:, None, None]
+    std = torch.tensor(preprocessing.std)[:, None, None]
+    return images.float().div_(255).sub_(mean).div_(std)
+
+
+def _is_slow(batches: Batches | EndlessBatches) -> bool:
+    augmentation = batches.augmentation
+    return not isinstance(batches.split.pixels, Block) or (augmentation is not None and augmentation.per_image)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

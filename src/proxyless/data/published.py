@@ -1,0 +1,159 @@
+"""Published data sets by name, as arrays: Debian's package or torchvision's download, and scikit-learn's
+digits.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from proxyless.errors import ProxylessError
+
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+FASHION_CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """Images uint8 (images, height, width) or (images, height, width, 3), labels int64 (images,)."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class PublishedSet:
+    """A data set as its makers divided it (``test`` None: they did not). ``flip``: whether mirroring leaves
+    the class as it is.
+    """
+
+    classes: tuple[str, ...]
+    train: Arrays
+    test: Arrays | None
+    flip: bool
+
+
+@dataclass(frozen=True)
+class TorchvisionSource:
+    """A class of ``torchvision.datasets`` whose images all have one size, and the arguments that pick its
+    halves.
+    """
+
+    dataset: str
+    flip: bool
+    train: Mapping[str, Any]
+    test: Mapping[str, Any]
+
+    def __call__(self, download_to: Path) -> PublishedSet:
+        """Read it from ``download_to``, downloading it at first. A failed download is a
+        :class:`ProxylessError`.
+        """
+        from torchvision import datasets
+
+        kind = getattr(datasets, self.dataset)
+        download_to = download_to.expanduser()
+        try:
+            train = kind(root=download_to, download=True, **self.train)
+            test = kind(root=download_to, download=True, **self.test)
+        except (OSError, RuntimeError) as error:  # RuntimeError: torchvision found no mirror, or a file was damaged
+            reason = " ".join(str(error).split())
+            raise ProxylessError(
+                f"{self.dataset}: could not be downloaded ({reason}); connect to the internet once, "
+                f"or put torchvision's files for it under {download_to}"
+            ) from None
+        arrays = [_gather(half) for half in (train, test)]
+        names = getattr(train, "classes", None) or range(int(arrays[0].labels.max()) + 1)
+        return PublishedSet(tuple(str(name) for name in names), arrays[0], arrays[1], self.flip)
+
+
+def _halves(dataset: str, *, flip: bool) -> TorchvisionSource:
+    return TorchvisionSource(dataset, flip, {"train": True}, {"train": False})
+
+
+def _named_splits(dataset: str, *, flip: bool) -> TorchvisionSource:
+    return TorchvisionSource(dataset, flip, {"split": "train"}, {"split": "test"})
+
+
+def fashion_mnist(download_to: Path, installed: Path = DEBIAN_FASHION_MNIST) -> PublishedSet:
+    """Fashion-MNIST from the files of Debian's package in ``installed``, or downloaded by torchvision."""
+    if (installed / "train-images-idx3-ubyte.gz").exists():
+        halves = [
+            Arrays(
+                _read_idx(installed / f"{half}-images-idx3-ubyte.gz", dimensions=3),
+                _read_idx(installed / f"{half}-labels-idx1-ubyte.gz", dimensions=1).astype(np.int64),
+            )
+            for half in ("train", "t10k")
+        ]
+        for half in halves:
+            if len(half.images) != len(half.labels):
+                raise ProxylessError(
+                    f"{installed}: {len(half.images)} images but {len(half.labels)} labels; install the package again"
+                )
+        return PublishedSet(FASHION_CLASSES, halves[0], halves[1], flip=True)
+    try:
+        return _halves("FashionMNIST", flip=True)(download_to)
+    except ProxylessError as error:
+        raise ProxylessError(f"{error}; on Debian or Ubuntu: apt-get install dataset-fashion-mnist") from None
+
+
+def digits(download_to: Path) -> PublishedSet:
+    """scikit-learn's 1,797 handwritten digits of 8x8 pixels, which come with the library."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
+    classes = tuple(str(digit) for digit in range(10))
+    return PublishedSet(classes, Arrays(images, bunch.target.astype(np.int64)), None, flip=False)
+
+
+PUBLISHED: dict[str, Callable[[Path], PublishedSet]] = {
+    "cifar10": _halves("CIFAR10", flip=True),
+    "cifar100": _halves("CIFAR100", flip=True),
+    "digits": digits,
+    "fashion-mnist": fashion_mnist,
+    "kmnist": _halves("KMNIST", flip=False),
+    "mnist": _halves("MNIST", flip=False),
+    "stl10": _named_splits("STL10", flip=True),
+    "svhn": _named_splits("SVHN", flip=False),
+}
+
+
+def _gather(dataset: Any) -> Arrays:
+    """All images and labels of a torchvision data set, by its public interface."""
+    pairs = [dataset[index] for index in range(len(dataset))]
+    return Arrays(np.stack([np.asarray(image) for image, _ in pairs]), np.array([int(label) for _, label in pairs]))
+
+
+def _read_idx(path: Path, dimensions: int) -> np.ndarray:
+    """A gzipped IDX file of unsigned bytes: two zero bytes, type 8, number of dimensions, their sizes
+    (big-endian), the values.
+    """
+    try:
+        data = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise ProxylessError(f"{path}: not readable ({error}); install or download it again") from None
+    start = 4 + 4 * dimensions
+    shape = tuple(int.from_bytes(data[at : at + 4], "big") for at in range(4, start, 4))
+    if data[:4] != bytes([0, 0, 8, dimensions]) or len(data) != start + int(np.prod(shape)):
+        raise ProxylessError(f"{path}: not an IDX file of {dimensions} dimensions; install or download it again")
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)

@@ -1,0 +1,112 @@
+"""Loading a data set by name or folder: the one door to this package."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from proxyless.data.array_source import load_arrays
+from proxyless.data.dataset import ImageData
+from proxyless.data.folder_source import MEMORY_LIMIT_BYTES, load_folder
+from proxyless.data.preprocessing import Preprocessing
+from proxyless.data.published import PUBLISHED
+from proxyless.data.scan import Progress
+from proxyless.data.splits import HoldOut
+from proxyless.errors import ProxylessError
+
+CACHE = Path("~/.cache/proxyless/data")
+SMALLEST = 8  # pixels
+
+
+def load(
+    source: str | Path,
+    *,
+    image_size: int | None = None,
+    valid_fraction: float = 0.1,
+    test_fraction: float = 0.15,
+    seed: int = 0,
+    skip_corrupt: bool = False,
+    download_to: Path = CACHE,
+    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+    record: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> ImageData:
+    """Load the data set ``source``: a name (a key of ``PUBLISHED``) or a folder of images (see
+    :func:`split_folder`).
+
+    ``image_size``: side of the square images in pixels (None: the set's own, at most 224). ``valid_fraction``
+    and ``test_fraction``: shares of every class to hold out where the set does not come divided, chosen by
+    ``seed``. Every file of a folder is decoded once; a damaged one is an error, or left out with
+    ``skip_corrupt``. Sets of up to ``memory_limit_bytes`` stay in memory.
+
+    ``record``: what :meth:`ImageData.describe` gave before; its settings replace those given here, and a data
+    set that has changed since is an error. ``progress(done, total)`` is called as files are decoded.
+
+    Raises :class:`ProxylessError` for an unknown name, a missing folder, a layout that cannot be read, too
+    few images.
+    """
+    known = None
+    if record is None:
+        hold_out = HoldOut(valid_fraction, test_fraction, seed)
+    else:
+        hold_out, known = _read_record(source, record)
+        image_size = known[0].image_size
+    if image_size is not None and image_size < SMALLEST:
+        raise ProxylessError(f"image_size {image_size} given; it must be at least {SMALLEST} pixels")
+    if str(source) in PUBLISHED:
+        data = load_arrays(str(source), PUBLISHED[str(source)](download_to), image_size=image_size, hold_out=hold_out)
+    else:
+        data = load_folder(
+            _folder(source),
+            image_size=image_size,
+            hold_out=hold_out,
+            skip_corrupt=skip_corrupt,
+            memory_limit_bytes=memory_limit_bytes,
+            known=known,
+            progress=progress,
+        )
+    if record is None or known is None:
+        return data
+    _check_unchanged(source, data, record)
+    # The numbers a model was trained with, should another version of Pillow decode a shade differently.
+    return replace(data, preprocessing=known[0])
+
+
+def _read_record(source: str | Path, record: Mapping[str, Any]) -> tuple[HoldOut, tuple[Preprocessing, frozenset[str]]]:
+    """How images were held out, the preprocessing, and the files that were skipped."""
+    try:
+        hold_out = HoldOut(record["valid_fraction"], record["test_fraction"], record["seed"])
+        return hold_out, (Preprocessing.from_dict(record["preprocessing"]), frozenset(record["skipped"]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ProxylessError(f"{source}: the record of it is damaged ({type(error).__name__}: {error})") from None
+
+
+def _check_unchanged(source: str | Path, data: ImageData, record: Mapping[str, Any]) -> None:
+    now = data.describe()
+    if list(record.get("classes", [])) != now["classes"]:
+        raise ProxylessError(
+            f"{source}: its classes are no longer those of the record; restore them or begin a new run"
+        )
+    for name, split in now["splits"].items():
+        before = record.get("splits", {}).get(name, {})
+        if before.get("digest") != split["digest"]:
+            raise ProxylessError(
+                f"{source}: the {name} split has changed since it was recorded ({before.get('images')} images then, "
+                f"{split['images']} now); restore it or begin a new run"
+            )
+
+
+def _folder(source: str | Path) -> Path:
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return path.resolve()
+    if path.exists():
+        raise ProxylessError(f"{source}: is a file, not a folder of images")
+    if isinstance(source, Path) or os.sep in source or source.startswith("."):
+        raise ProxylessError(f"{source}: no such folder")
+    raise ProxylessError(
+        f"unknown data set {source!r}: known are {', '.join(sorted(PUBLISHED))}; or give a folder of images"
+    )
