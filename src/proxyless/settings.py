@@ -196,10 +196,8 @@ def _merged(settings: Any, values: Mapping[Any, Any], where: str) -> Any:
     for name, value in values.items():
         if name not in hints:
             near = difflib.get_close_matches(str(name), hints, 1)
-            raise ProxylessError(
-                f"unknown setting {where}{name}" + (f": did you mean {where}{near[0]}?" if near else "")
-                or f": there is {', '.join(hints)}"
-            )
+            mend = f"did you mean {where}{near[0]}?" if near else f"there is {', '.join(hints)}"
+            raise ProxylessError(f"unknown setting {where}{name}: {mend}")
         current = getattr(settings, name)
         if dataclasses.is_dataclass(current):
             if not isinstance(value, Mapping):
@@ -211,23 +209,23 @@ def _merged(settings: Any, values: Mapping[Any, Any], where: str) -> Any:
 
 
 def type_name(hint: Any) -> str:
-    """A type in a user's words: ``whole number``, ``numbers``, ``yes or no``..."""
+    """A type in a user's words: ``a whole number or null``, ``true or false``..."""
     if isinstance(hint, type) and issubclass(hint, Enum):
         return " or ".join(str(member.value) for member in hint)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return " or ".join(type_name(option) for option in typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
-        return "list of whole numbers"
-    return {int: "whole number", float: "number", bool: "true or false", str: "text", type(None): "null"}[hint]
+        return "a list of whole numbers"
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}[hint]
 
 
 def _checked(value: Any, hint: Any, name: str) -> Any:
     """``value`` if it is of type ``hint``, converted where nothing is lost."""
+    wanted = type_name(hint)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         if value is None:
             return None
         hint = next(option for option in typing.get_args(hint) if option is not type(None))
-        return _checked(value, hint, name)
     if isinstance(hint, type) and issubclass(hint, Enum):
         for member in hint:
             if value in (member, member.value):
@@ -249,7 +247,7 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
             return value
     elif isinstance(value, hint):
         return value
-    raise ProxylessError(f"setting {name} must be a {type_name(hint)}, got {value!r}")
+    raise ProxylessError(f"setting {name} must be {wanted}, got {value!r}")
 
 
 def _plain(value: Any) -> Any:

@@ -12,10 +12,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    from proxyless import pipeline
+    from proxyless import delivery
     from proxyless.run_folder import RunFolder
 
-    values = pipeline.evaluate(RunFolder(parsed.run_folder), parsed.data)
+    values = delivery.evaluate(RunFolder(parsed.run_folder), parsed.data)
     print(f"data            {values['data']}, {values['test_images']} test images")
     print(f"PyTorch         {values['test_accuracy']:.2%}")
     print(f"ONNX Runtime    {values['test_accuracy_onnx']:.2%}")

@@ -11,9 +11,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    from proxyless import pipeline
+    from proxyless import delivery
     from proxyless.run_folder import RunFolder
 
     run_folder = RunFolder(parsed.run_folder)
-    difference = pipeline.export(run_folder)
+    difference = delivery.export(run_folder)
     print(f"{run_folder.onnx}: outputs equal PyTorch's within {difference:.1e}")

@@ -30,7 +30,7 @@ def to_onnx(module: nn.Module, inputs: Sequence[Tensor], *, dynamic_batch: bool 
     Raises:
         ProxylessError: the module has an operator that ONNX export does not know.
     """
-    names = [f"input{i or ''}" for i in range(len(inputs))]
+    names = input_names(len(inputs))
     axes = {name: {0: "batch"} for name in [*names, "output"]} if dynamic_batch else None
     buffer = io.BytesIO()
     was_training = module.training
@@ -55,6 +55,11 @@ def to_onnx(module: nn.Module, inputs: Sequence[Tensor], *, dynamic_batch: bool 
     finally:
         module.train(was_training)
     return buffer.getvalue()
+
+
+def input_names(count: int) -> list[str]:
+    """What the inputs of an exported module are called: ``input``, ``input1``, ``input2``..."""
+    return [f"input{i or ''}" for i in range(count)]
 
 
 class _quiet:  # noqa: N801  (reads as a verb)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
 from proxyless import files
@@ -124,7 +126,19 @@ def measure_table(
     Raises:
         ProxylessError: a candidate cannot be converted or run; the message names it.
     """
-    effort = effort or Effort()
+    with _one_thread():
+        return _measure_table(supernet, input_shape, device, effort or Effort(), cache, advance, seed)
+
+
+def _measure_table(
+    supernet: Supernet,
+    input_shape: tuple[int, ...],
+    device: Device,
+    effort: Effort,
+    cache: Path | None,
+    advance: Advance,
+    seed: int,
+) -> LatencyTable:
     shapes: Shapes = ((device.batch, *input_shape),)
     program = runtime(device.runtime)
     shapes_of = supernet.input_shapes(*example_inputs(shapes))
@@ -165,6 +179,17 @@ def measure_table(
         for path, t in zip(paths, times[len(missing) :], strict=True)
     )
     return calibrated(LatencyTable(device.describe(), 0.0, 1.0, 0.0, entries, networks))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """PyTorch on one thread: it only traces single images here, and its waiting threads would disturb the clock."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def spread_paths(supernet: Supernet, count: int, *, seed: int) -> list[list[int]]:

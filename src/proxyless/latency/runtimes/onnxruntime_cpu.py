@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from proxyless.errors import ProxylessError
-from proxyless.export.onnx import session, to_onnx
+from proxyless.export.onnx import input_names, session, to_onnx
 from proxyless.latency.device import Device
 
 
@@ -33,8 +33,10 @@ class OnnxRuntimeCpu:
 class _Session:
     def __init__(self, session: Any, inputs: Sequence[Tensor]) -> None:
         self.session = session
-        names = [value.name for value in session.get_inputs()]
-        self.feed = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
+        # A module that does not read an input, such as Zero, has lost it in the export.
+        used = {value.name for value in session.get_inputs()}
+        named = zip(input_names(len(inputs)), inputs, strict=True)
+        self.feed = {name: tensor.numpy() for name, tensor in named if name in used}
 
     def run(self) -> None:
         self.session.run(None, self.feed)

@@ -1,0 +1,190 @@
+"""What a run hands over: the network rebuilt from its files, its ONNX model, its figures and its report."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from proxyless import data, files, spaces, summary
+from proxyless.architecture import Architecture
+from proxyless.data import ImageData
+from proxyless.errors import ProxylessError
+from proxyless.latency import measure as measuring
+from proxyless.latency.device import Device
+from proxyless.latency.operators import count_macs, count_parameters, example_inputs
+from proxyless.latency.table import Interval, LatencyTable
+from proxyless.progress import Reporter
+from proxyless.run_folder import RunFolder
+from proxyless.settings import Settings
+from proxyless.spaces import Space
+from proxyless.stages import Batches, effort, supernet_of
+from proxyless.training.loop import confusion
+
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run comes to; ``RUN/result.json`` holds the same."""
+
+    run: RunFolder
+    values: dict[str, Any]
+
+
+def load_network(run: RunFolder) -> nn.Module:
+    """The trained network of a run, rebuilt from its architecture and weights, in evaluation mode.
+
+    Raises:
+        ProxylessError: a file is missing, or the weights do not fit the architecture.
+    """
+    from safetensors.torch import load_file
+
+    architecture = Architecture.load(run.need(run.architecture, "search"))
+    network = spaces.space_of(architecture).build(architecture)
+    try:
+        network.load_state_dict(load_file(run.need(run.weights, "train")))
+    except Exception as error:  # safetensors raises its own class, torch RuntimeError
+        raise ProxylessError(f"{run.weights}: does not fit {run.architecture} ({str(error).splitlines()[0]})") from None
+    return network.eval()
+
+
+def export(run: RunFolder, images: Tensor | None = None) -> float:
+    """Write ``model.onnx`` of a trained run; returns the largest difference to PyTorch's outputs on ``images``.
+
+    Args:
+        images: normalised images to compare on; those of the run's data, its first held-out ones, when None.
+    """
+    from proxyless.export import onnx
+
+    if images is None:
+        images = next(iter(recorded_data(run).loader("valid", batch_size=32)))[0]
+    network = load_network(run)
+    description = files.read_json(run.need(run.model, "train"))
+    return onnx.export(network, images, run.onnx, metadata=description)
+
+
+def recorded_data(run: RunFolder) -> ImageData:
+    """The data a run was made with; that it has changed since is a :class:`ProxylessError`."""
+    record = files.read_json(run.need(run.data, "search"))
+    return data.load(record["source"], record=record)
+
+
+def finish(
+    settings: Settings,
+    space: Space,
+    architecture: Architecture,
+    images: ImageData,
+    target: Device,
+    run: RunFolder,
+    log: Reporter,
+) -> Result:
+    """Export, check and measure a trained network, and write everything that is handed over."""
+    from proxyless.report import write_report
+
+    log.stage("check")
+    network = load_network(run)
+    describe: dict[str, Any] = {
+        "classes": list(images.classes),
+        "preprocessing": images.preprocessing.to_dict(),
+        "input_shape": list(space.input_shape),
+    }
+    if hasattr(space, "timm_arguments"):
+        describe["timm"] = space.timm_arguments(architecture)
+    files.write_json(run.model, describe)
+    batches = Batches(images, settings.training.batch_size, settings.seed, torch.device("cpu"))
+    held_out = next(iter(images.loader("valid", batch_size=32)))[0]
+    difference = export(run, held_out)
+    matrix, _ = confusion(network, batches.test())
+    held_out_matrix, _ = confusion(network, batches.valid())
+    files.write_json(run.confusion, {"classes": list(images.classes), "matrix": matrix.tolist()})
+    inputs = example_inputs(((1, *space.input_shape),))
+    measured = measure_exported(run, space, target, effort(settings))
+    values: dict[str, Any] = {
+        "test_accuracy": float(matrix.diagonal().sum() / matrix.sum()),
+        "valid_accuracy": float(held_out_matrix.diagonal().sum() / held_out_matrix.sum()),
+        "test_images": int(matrix.sum()),
+        "parameters": count_parameters(network),
+        "macs": count_macs(network, inputs),
+        "latency_budget_ms": settings.latency,
+        "latency_predicted_ms": None,
+        "latency_measured_ms": measured.ms,
+        "latency_low_ms": measured.low_ms,
+        "latency_high_ms": measured.high_ms,
+        "architecture": space.describe(architecture),
+        "data": images.source,
+        "device": target.describe(),
+        "onnx_max_difference": difference,
+        "seconds": files.read_json(run.path / "seconds.json"),
+        "versions": summary.versions(),
+    }
+    if run.latency.exists():
+        table = LatencyTable.load(run.latency)
+        values["latency_predicted_ms"] = table.of(architecture)
+        values["layers"] = summary.layers(supernet_of(settings, space), architecture, table, space.input_shape)
+    files.write_json(run.result, values)
+    write_report(run.path)
+    return Result(run, values)
+
+
+def measure_exported(run: RunFolder, space: Space, target: Device, effort: measuring.Effort) -> Interval:
+    """Latency of ``model.onnx`` as it was written, on ``target``."""
+    from proxyless.latency.runtimes import runtime
+
+    inputs = example_inputs(((target.batch, *space.input_shape),))
+    prepared = runtime(target.runtime).load(run.onnx, inputs, target)
+    return measuring.time_interleaved([prepared], effort)[0]
+
+
+def evaluate(run: RunFolder, source: str | None = None) -> dict[str, Any]:
+    """Accuracy of a trained run on the test split of data, with PyTorch and with ONNX Runtime alone.
+
+    Args:
+        source: a data set, or a folder with ``test/`` or class folders in it, with classes of the run; the run's own
+            data when None.
+
+    Raises:
+        ProxylessError: the run is not finished, or the data has other classes.
+    """
+    from proxyless.export import onnx
+
+    description = files.read_json(run.need(run.model, "search"))
+    network = load_network(run)
+    model = onnx.session(run.need(run.onnx, "export"))
+    batches = _evaluated(run, description, source)
+    matrix, loss = confusion(network, batches)
+    correct = sum(
+        int((onnx.run(model, inputs.numpy()).argmax(axis=1) == targets.numpy()).sum()) for inputs, targets in batches
+    )
+    return {
+        "data": source or files.read_json(run.data)["source"],
+        "test_images": int(matrix.sum()),
+        "test_accuracy": float(matrix.diagonal().sum() / matrix.sum()),
+        "test_accuracy_onnx": correct / int(matrix.sum()),
+        "test_loss": loss,
+    }
+
+
+def _evaluated(run: RunFolder, description: dict[str, Any], source: str | None) -> Iterable[Batch]:
+    record = files.read_json(run.need(run.data, "search"))
+    if source is None or record["source"] in (source, str(Path(source).expanduser().resolve())):
+        return recorded_data(run).loader("test", batch_size=256)
+    preprocessing = data.Preprocessing.from_dict(description["preprocessing"])
+    if source in data.PUBLISHED:
+        images = data.load(source, image_size=preprocessing.image_size)
+        if list(images.classes) != description["classes"]:
+            raise ProxylessError(f"{source}: its classes are not those the network was trained on")
+        return dataclasses.replace(images, preprocessing=preprocessing).loader("test", batch_size=256)
+    folder = Path(source).expanduser()
+    inside = folder / "test"
+    return data.folder_loader(
+        inside if inside.is_dir() else folder,
+        classes=tuple(description["classes"]),
+        preprocessing=preprocessing,
+        batch_size=256,
+    )

@@ -1,0 +1,236 @@
+"""The stages of the main job, each from files of the run folder to files of the run folder; resumable by epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from proxyless import files
+from proxyless.architecture import Architecture, architecture_of
+from proxyless.data import ImageData
+from proxyless.errors import ProxylessError
+from proxyless.latency import measure as measuring
+from proxyless.latency.device import Device
+from proxyless.latency.table import LatencyTable, MeasuredNetwork
+from proxyless.progress import Reporter
+from proxyless.run_folder import RunFolder
+from proxyless.search.budget import best_under_budget
+from proxyless.search.gradient import AllPathUpdate, GradientUpdate, TwoPathUpdate
+from proxyless.search.loop import Schedule, SearchLoop
+from proxyless.search.objective import BudgetLoss
+from proxyless.settings import Settings, Update
+from proxyless.spaces import Space
+from proxyless.supernet import Supernet
+from proxyless.training.loop import Recipe, TrainingLoop
+
+Batch = tuple[Tensor, Tensor]
+
+
+def schedule(settings: Settings) -> Schedule:
+    """The schedule of a search, from settings whose defaults are filled in."""
+    chosen = settings.search
+    assert chosen.warmup_epochs is not None
+    assert chosen.epochs is not None
+    return Schedule(
+        warmup_epochs=chosen.warmup_epochs,
+        epochs=chosen.epochs,
+        learning_rate=chosen.learning_rate,
+        weight_decay=chosen.weight_decay,
+        label_smoothing=chosen.label_smoothing,
+        architecture_every=chosen.architecture_every,
+        seed=settings.seed,
+    )
+
+
+def supernet_of(settings: Settings, space: Space) -> Supernet:
+    """A fresh over-parameterized network of ``space``, the same for the same seed."""
+    torch.manual_seed(settings.seed)
+    return Supernet(space.network(), seed=settings.seed)
+
+
+def effort(settings: Settings) -> measuring.Effort:
+    """How thoroughly the settings want latency measured."""
+    return measuring.Effort(settings.measure.rounds, settings.measure.burst_ms, settings.measure.networks)
+
+
+class Batches:
+    """The data set as search and training want it: on the right processor, in the layout that is fast there."""
+
+    def __init__(self, images: ImageData, batch_size: int, seed: int, processor: torch.device) -> None:
+        self.images, self.batch_size, self.seed, self.processor = images, batch_size, seed, processor
+
+    def _ready(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        for inputs, targets in batches:
+            yield (
+                inputs.to(self.processor, memory_format=torch.channels_last, non_blocking=True),
+                targets.to(self.processor, non_blocking=True),
+            )
+
+    def train(self, epoch: int) -> Iterator[Batch]:
+        loader = self.images.loader("train", batch_size=self.batch_size, augment=True, seed=self.seed, epoch=epoch)
+        return self._ready(loader)
+
+    def held_out(self, start: int) -> Iterator[Batch]:
+        return self._ready(self.images.cycle("valid", batch_size=self.batch_size, seed=self.seed, start=start))
+
+    def valid(self) -> Iterator[Batch]:
+        return self._ready(self.images.loader("valid", batch_size=2 * self.batch_size))
+
+    def test(self) -> Iterator[Batch]:
+        return self._ready(self.images.loader("test", batch_size=2 * self.batch_size))
+
+    def steps(self) -> int:
+        return max(1, len(self.images.train) // self.batch_size)
+
+
+def processor() -> torch.device:
+    """Where search and training compute: the first CUDA GPU, or the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _on(network: nn.Module, processor: torch.device) -> nn.Module:
+    """Moved, with convolutions laid out channels last: on a CPU that halves the time of a step."""
+    return network.to(processor, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+@contextmanager
+def timed(run: RunFolder, stage: str) -> Iterator[None]:
+    """Adds the stage's seconds to the run's account, also when it is stopped and resumed."""
+    path, started = run.path / "seconds.json", time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds = files.read_json(path) if path.exists() else {}
+        files.write_json(path, seconds | {stage: seconds.get(stage, 0.0) + time.perf_counter() - started})
+
+
+def _save_state(path: Path, state: dict[str, Any]) -> None:
+    with files.replacing(path) as temporary:
+        torch.save(state, temporary)
+
+
+def _load_state(path: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return state
+    except Exception as error:  # zip, pickle and torch each raise their own
+        reason = str(error).splitlines()[0]
+        raise ProxylessError(
+            f"{path}: not a readable checkpoint ({reason}); remove it to start the stage anew"
+        ) from None
+
+
+def run_search(
+    settings: Settings,
+    supernet: Supernet,
+    space: Space,
+    table: LatencyTable,
+    images: ImageData,
+    run: RunFolder,
+    log: Reporter,
+) -> None:
+    """Warm up and search; ``supernet`` is searched afterwards, and back on the CPU."""
+    log.stage("search")
+    assert settings.latency is not None
+    chosen = settings.search
+    assert chosen.architecture_learning_rate is not None
+    assert chosen.multiplier_gain is not None
+    where = processor()
+    _on(supernet, where)
+    objective = BudgetLoss(table, settings.latency, weight=chosen.latency_weight, gain=chosen.multiplier_gain)
+    kinds: dict[Update, type[GradientUpdate]] = {Update.TWO_PATH: TwoPathUpdate, Update.ALL_PATH: AllPathUpdate}
+    update = kinds[chosen.update](supernet, objective, learning_rate=chosen.architecture_learning_rate)
+    loop = SearchLoop(
+        supernet,
+        update,
+        Batches(images, chosen.batch_size, settings.seed, where),
+        schedule(settings),
+        expected_cost=lambda probabilities: float(table.expected(probabilities)),
+        measures=lambda: {"multiplier": objective.weight, "budget_ms": objective.budget},
+        report=lambda metrics: files.append_json_line(run.search_history, metrics),
+        checkpoint=lambda state: _save_state(run.search_checkpoint, state),
+        advance=log.advance,
+    )
+    if run.search_checkpoint.exists():
+        loop.load_state_dict(_load_state(run.search_checkpoint))
+        log.note(f"going on after epoch {loop.epoch} of the search")
+    loop.run()
+    supernet.cpu()
+
+
+def run_derivation(
+    settings: Settings,
+    supernet: Supernet,
+    space: Space,
+    table: LatencyTable,
+    target: Device,
+    run: RunFolder,
+    log: Reporter,
+) -> None:
+    """Take the most probable architecture whose *measured* latency keeps the budget.
+
+    The table is right within a few percent, so the network it promises is measured as a whole; where that is above
+    the budget, the next derivation aims lower by as much.
+    """
+    log.stage("derive")
+    assert settings.latency is not None
+    budget = aim = settings.latency
+    shapes = ((target.batch, *space.input_shape),)
+    tried: list[MeasuredNetwork] = []
+    for attempt in range(6):
+        path = best_under_budget(supernet, table, max(aim, table.smallest()))
+        architecture = space.architecture(dict(architecture_of(supernet, path).choices))
+        (found,) = measuring.measure_networks([space.build(architecture)], shapes, target, effort(settings))
+        tried.append(MeasuredNetwork(architecture.choices, found.ms, found.low_ms, found.high_ms, "check"))
+        log.advance(attempt + 1, 6, {})
+        if found.ms <= budget or aim <= table.smallest():
+            break
+        aim = min(aim, table.of_path(path)) * min(0.998, budget / found.ms)
+        log.note(f"measured {found.ms:.4g} ms, above the budget of {budget:g} ms: deriving for {aim:.4g} ms")
+    dataclasses.replace(table, networks=(*table.networks, *tried)).save(run.latency)
+    architecture.save(run.architecture)
+
+
+def run_training(
+    settings: Settings, space: Space, architecture: Architecture, images: ImageData, run: RunFolder, log: Reporter
+) -> None:
+    """Train the network of ``architecture`` from scratch and write its weights."""
+    if run.weights.exists():
+        return
+    from safetensors.torch import save_file
+
+    log.stage("train")
+    chosen = settings.training
+    assert chosen.epochs is not None
+    where = processor()
+    torch.manual_seed(settings.seed)
+    network = _on(space.build(architecture), where)
+    loop = TrainingLoop(
+        network,
+        Batches(images, chosen.batch_size, settings.seed + 1, where),
+        Recipe(
+            epochs=chosen.epochs,
+            learning_rate=chosen.learning_rate,
+            warmup_epochs=chosen.warmup_epochs,
+            weight_decay=chosen.weight_decay,
+            label_smoothing=chosen.label_smoothing,
+            ema=chosen.ema,
+            seed=settings.seed,
+        ),
+        report=lambda metrics: files.append_json_line(run.training_history, metrics),
+        checkpoint=lambda state: _save_state(run.training_checkpoint, state),
+        advance=log.advance,
+    )
+    if run.training_checkpoint.exists():
+        loop.load_state_dict(_load_state(run.training_checkpoint))
+        log.note(f"going on after epoch {loop.epoch} of the training")
+    trained = loop.run().cpu().eval()
+    with files.replacing(run.weights) as temporary:
+        save_file({name: value.contiguous() for name, value in trained.state_dict().items()}, temporary)
