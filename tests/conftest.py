@@ -14,7 +14,7 @@ from proxyless import Choice, Zero
 
 
 class TinyNet(nn.Module):
-    """A convolution, two searchable blocks (three and two candidates) and a classifier; (batch, 2, 6, 6) -> (batch, 3)."""
+    """A convolution, choices of three and of two candidates, and a classifier: (batch, 2, 6, 6) -> (batch, 3)."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -43,7 +43,9 @@ def test_survives_the_way_through_a_file(tmp_path):
     assert Architecture.load(tmp_path / "architecture.json") == architecture
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"choices": 3}', '{"choices": {"a": 1}}', '{"choices": {}, "space": 1}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"choices": 3}', '{"choices": {"a": 1}}', '{"choices": {}, "space": 1}']
+)
 def test_a_file_that_is_no_architecture_is_one_clear_error(tmp_path, content):
     path = tmp_path / "architecture.json"
     path.write_text(content)

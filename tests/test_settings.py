@@ -7,7 +7,9 @@ from proxyless.settings import Settings, Update
 
 
 def test_yaml_and_back_is_the_same(tmp_path):
-    chosen = Settings().replace({"data": "digits", "latency": 0.5, "search.update": "all-path", "space.kernels": [3, 5]})
+    chosen = Settings().replace(
+        {"data": "digits", "latency": 0.5, "search.update": "all-path", "space.kernels": [3, 5]}
+    )
     settings.save(chosen, tmp_path / "config.yaml")
     assert settings.load(tmp_path / "config.yaml") == chosen
     assert chosen.search.update is Update.ALL_PATH

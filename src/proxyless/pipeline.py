@@ -121,6 +121,8 @@ def _device(settings: Settings) -> Device:
 
 
 def _load(settings: Settings, log: Reporter) -> ImageData:
+    if not settings.data:
+        raise ProxylessError(f"no data: give --data, a folder of images or one of {', '.join(sorted(data.PUBLISHED))}")
     chosen = settings.images
     images = data.load(
         settings.data,

@@ -73,9 +73,10 @@ class SearchSettings:
     warmup_epochs: int | None = _setting(
         None, "epochs of uniformly sampled paths before; default: 50,000 images' worth"
     )
+    shared_start: bool = _setting(True, "train one candidate first, from which the others take over (not in the paper)")
     epochs: int | None = _setting(None, "epochs of the search; default: 100,000 images' worth")
     batch_size: int = _setting(128, "images of a step")
-    learning_rate: float = _setting(0.1, "of the weights, at the start of the cosine")
+    learning_rate: float = _setting(0.05, "of the weights, at the start of the cosine")
     weight_decay: float = _setting(4e-5, "of the weights on the path")
     label_smoothing: float = _setting(0.1, "of the loss of the weights")
     architecture_every: int = _setting(2, "weight steps for one architecture step")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from proxyless import files
+from proxyless import files, spaces
 from proxyless.architecture import Architecture, architecture_of
 from proxyless.data import ImageData
 from proxyless.errors import ProxylessError
@@ -153,6 +153,7 @@ def run_search(
         Batches(images, chosen.batch_size, settings.seed, where),
         schedule(settings),
         expected_cost=lambda probabilities: float(table.expected(probabilities)),
+        start=spaces.shared_start(space, supernet) if chosen.shared_start else None,
         measures=lambda: {"multiplier": objective.weight, "budget_ms": objective.budget},
         report=lambda metrics: files.append_json_line(run.search_history, metrics),
         checkpoint=lambda state: _save_state(run.search_checkpoint, state),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,22 @@ from proxyless.choice import Choice
 
 Shapes = tuple[tuple[int, ...], ...]
 """Shapes of the tensors one module receives, batch dimension included."""
+
+
+class SharedStart(Protocol):
+    """A start in which one candidate of each choice is trained first and the others take over from it."""
+
+    def begin(self) -> None:
+        """Called before the first step."""
+        ...
+
+    def path(self, uniform: list[int]) -> list[int]:
+        """The path to train, given a uniformly sampled one."""
+        ...
+
+    def spread(self) -> None:
+        """Called once, after the shared steps: every candidate takes over from the one that was trained."""
+        ...
 
 
 class Supernet(nn.Module):

@@ -53,13 +53,37 @@ def test_only_the_cheapest_fit_when_nothing_is_to_spare():
     assert knapsack(np.array([[0.0, 9.0], [0.0, 9.0]]), np.array([[1.0, 2.0], [3.0, 4.0]]), 4.0) == [0, 0]
 
 
-def test_the_most_probable_path_is_taken_where_it_fits(tiny_net):
+def decided(tiny_net, rows) -> Supernet:
     supernet = Supernet(tiny_net)
     with torch.no_grad():
-        supernet.alpha.copy_(torch.tensor([[0.0, 5.0, 1.0], [3.0, 0.0, 0.0]]))
+        supernet.alpha.copy_(torch.tensor(rows))
+    return supernet
+
+
+def test_the_most_probable_path_is_taken_where_it_fits_and_costs_what_is_expected(tiny_net):
+    supernet = decided(tiny_net, [[0.0, 9.0, 1.0], [9.0, 0.0, 0.0]])
     assert best_under_budget(supernet, COST, 5.5) == [1, 0]
-    assert best_under_budget(supernet, COST, 5.4) == [1, 1]  # loses 3 of log-probability, [0, 0] would lose 5
+
+
+def test_the_budget_is_kept_at_the_least_loss_of_probability(tiny_net):
+    supernet = decided(tiny_net, [[0.0, 5.0, 1.0], [3.0, 0.0, 0.0]])
+    assert best_under_budget(supernet, COST, 4.4) == [1, 1]  # 4.0 ms, loses 3; [2, 0], 3.5 ms, would lose 4
     assert best_under_budget(supernet, COST, 2.1) == [2, 1]
+
+
+def test_an_undecided_search_derives_a_network_that_costs_what_it_expects(tiny_net):
+    """Zero is the single most probable candidate, but two thirds of the probability are for a block."""
+    supernet = decided(tiny_net, [[0.0, 0.0, 0.05], [0.0, 0.0, 0.0]])
+    expected = COST.expected(supernet.probabilities().double()).item()
+    assert expected == pytest.approx(0.5 + 1.0 + 2.25, abs=0.1)
+    path = best_under_budget(supernet, COST, 4.0)
+    assert 0.97 * expected <= COST.of_path(path) <= 4.0
+    assert path == [1, 1]
+
+
+def test_a_generous_budget_is_not_spent_for_its_own_sake(tiny_net):
+    supernet = decided(tiny_net, [[0.0, 0.0, 9.0], [0.0, 9.0, 0.0]])
+    assert best_under_budget(supernet, COST, 100.0) == [2, 1]
 
 
 def test_a_budget_below_the_smallest_network_names_its_cost(tiny_net):

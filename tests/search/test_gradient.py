@@ -1,4 +1,4 @@
-"""Architecture gradients against computations that share nothing with them: explicit sums, double loops, enumeration."""
+"""Architecture gradients against independent computations: explicit sums, double loops, enumeration."""
 
 from __future__ import annotations
 

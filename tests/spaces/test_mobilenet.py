@@ -106,7 +106,7 @@ def test_an_architecture_is_rebuilt_from_its_file_alone(tmp_path):
 
 def test_one_readable_line_describes_it():
     space = MobileNetSpace(image_size=32, depths=(2, 1, 1, 1, 1, 1))
-    choices = {name: "k3_e6" for name in space.choices()} | {"stage1.block1": "skip"}
+    choices = dict.fromkeys(space.choices(), "k3_e6") | {"stage1.block1": "skip"}
     assert space.describe(space.architecture(choices)).startswith("16: k3e6 - | 24: k3e6 | ")
 
 

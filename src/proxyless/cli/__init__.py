@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if parsed.command is None:
         top.print_help()
         return 2
-    # Read when PyTorch is loaded. Its threads wait for one another by spinning; where another process wants a core, they
-    # spin through the time that the one they wait for would need, and a step takes twenty times as long.
+    # Read when PyTorch is loaded. Its threads wait for one another by spinning; where another process wants a core,
+    # they spin through the time that the one they wait for would need: a step then takes twenty times as long.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     try:
         parsed.run(parsed)

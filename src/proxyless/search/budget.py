@@ -9,11 +9,18 @@ from proxyless.errors import ProxylessError
 from proxyless.latency.table import Cost
 from proxyless.supernet import Supernet
 
-def best_under_budget(supernet: Supernet, cost: Cost, budget: float) -> list[int]:
-    """The path of largest probability prod_i p_i among those with ``cost`` at most ``budget``.
+CLOSE = 0.97
+"""A derived network is to cost at least this share of what the search expected."""
 
-    Where the most probable candidates fit together they are taken (paper, section 3.2.1). Otherwise this is a
-    multiple-choice knapsack, solved exactly.
+
+def best_under_budget(supernet: Supernet, cost: Cost, budget: float) -> list[int]:
+    """The most probable path that keeps the budget and costs about what the search expects.
+
+    In a finished search that is the most probable candidate of each choice (paper, section 3.2.1). Before that the
+    most probable path can cost much less than E[cost], which is what the search weighed against the budget: where many
+    candidates still share the probability, the single most probable one is often Zero. So of the paths within the
+    budget this takes the maximum of log p + mu * cost for the smallest mu >= 0 that brings the cost near
+    min(budget, E[cost]). For each mu that is a multiple-choice knapsack, solved exactly.
 
     Raises:
         ProxylessError: the cheapest network is above the budget; the message names its cost.
@@ -24,11 +31,23 @@ def best_under_budget(supernet: Supernet, cost: Cost, budget: float) -> list[int
             f"a budget of {budget:g} {cost.unit} cannot be met: the smallest network of this space costs"
             f" {smallest:.4g} {cost.unit}; raise the budget or choose a narrower space"
         )
-    greedy = supernet.most_probable()
-    if cost.of_path(greedy) <= budget:
-        return greedy
     scores = supernet.logits().detach().double().log_softmax(dim=1).cpu().numpy()
-    return knapsack(scores, cost.matrix().numpy(), budget - cost.fixed)
+    costs = cost.matrix().numpy()
+    wanted = CLOSE * min(budget, float(cost.expected(supernet.probabilities().detach().double().cpu())))
+
+    def best(mu: float) -> list[int]:
+        return knapsack(scores + mu * costs / budget, costs, budget - cost.fixed)
+
+    path = best(0.0)
+    if cost.of_path(path) >= wanted:
+        return path
+    low, high = 0.0, 1.0
+    while cost.of_path(best(high)) < wanted and high < 1e6:
+        low, high = high, 2 * high
+    for _ in range(20):
+        middle = (low + high) / 2
+        low, high = (low, middle) if cost.of_path(best(middle)) >= wanted else (middle, high)
+    return best(high)
 
 
 def knapsack(scores: NDArray[np.float64], costs: NDArray[np.float64], capacity: float) -> list[int]:

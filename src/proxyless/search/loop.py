@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from proxyless.search.gradient import Criterion, StepResult
-from proxyless.supernet import Supernet, batch_statistics
+from proxyless.supernet import SharedStart, Supernet, batch_statistics
 
 Batch = tuple[Tensor, Tensor]
 Metrics = dict[str, Any]
@@ -63,6 +63,7 @@ class Schedule:
         label_smoothing: of the loss of the weight steps; architecture steps use plain cross-entropy.
         architecture_every: weight steps for one architecture step (authors' default 5).
         report_every: weight steps between two reports.
+        shared: share of the warm-up's steps that belong to the shared start, where the loop is given one.
         seed: of dropout and the like.
     """
 
@@ -73,6 +74,7 @@ class Schedule:
     label_smoothing: float = 0.1
     architecture_every: int = 5
     report_every: int = 20
+    shared: float = 0.5
     seed: int = 0
 
     def architecture_steps(self, steps: int) -> int:
@@ -87,6 +89,7 @@ class SearchLoop:
     Args:
         expected_cost: E[latency] in ms of the present probabilities for the reports, or None.
         measures: further metrics for the reports of the search, such as the multiplier.
+        start: a quicker warm-up, where the space has one.
         report: called with the metrics of every few steps.
         checkpoint: called with the state after every epoch.
         advance: called after every weight step with (steps done, steps in all, latest metrics).
@@ -98,6 +101,7 @@ class SearchLoop:
     schedule: Schedule
     expected_cost: Callable[[Tensor], float] | None = None
     measures: Callable[[], Metrics] = dict
+    start: SharedStart | None = None
     report: Callable[[Metrics], None] = lambda metrics: None
     checkpoint: Callable[[dict[str, Any]], None] = lambda state: None
     advance: Callable[[int, int, Metrics], None] = lambda done, total, metrics: None
@@ -157,7 +161,7 @@ class SearchLoop:
             position = (first * steps + step) / (length * steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = 0.5 * schedule.learning_rate * (1 + torch.cos(torch.tensor(torch.pi * position)).item())
-            supernet.sample(uniform=not searching)
+            self._sample(searching, first * steps + step, length * steps)
             outputs = supernet(inputs)
             loss = criterion(outputs, targets)
             loss.backward()
@@ -176,6 +180,19 @@ class SearchLoop:
                     metrics |= self.evaluate(supernet.most_probable())
                 self.report(metrics)
                 self.advance(self.epoch * steps + step + 1, (schedule.warmup_epochs + schedule.epochs) * steps, metrics)
+
+    def _sample(self, searching: bool, step: int, total: int) -> None:
+        path = self.supernet.sample(uniform=not searching)
+        if self.start is None or searching:
+            return
+        shared = round(self.schedule.shared * total)
+        if step == 0:
+            self.start.begin()
+        if step < shared:
+            self.supernet.path = self.start.path(path)
+        elif step == shared:
+            self.start.spread()
+            self.optimizer.state.clear()  # the momentum of what the weights were before
 
     def _metrics(self, searching: bool, epoch: float) -> Metrics:
         supernet = self.supernet

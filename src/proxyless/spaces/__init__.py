@@ -11,6 +11,8 @@ from proxyless.errors import ProxylessError
 if TYPE_CHECKING:
     from torch import nn
 
+    from proxyless.supernet import SharedStart, Supernet
+
 
 class Space(Protocol):
     """A family of networks that can be searched and rebuilt from data."""
@@ -39,7 +41,7 @@ class Space(Protocol):
         ...
 
 
-NAMES = ("mobilenet",)
+NAMES = ("mobilenet", "tree")
 
 
 def make(name: str, arguments: Mapping[str, Any] | None = None) -> Space:
@@ -51,9 +53,11 @@ def make(name: str, arguments: Mapping[str, Any] | None = None) -> Space:
     if name not in NAMES:
         raise ProxylessError(f"no search space called {name!r}: there is {', '.join(NAMES)}")
     from proxyless.spaces.mobilenet import MobileNetSpace
+    from proxyless.spaces.tree import TreeSpace
 
+    kinds: dict[str, type[MobileNetSpace] | type[TreeSpace]] = {"mobilenet": MobileNetSpace, "tree": TreeSpace}
     try:
-        return MobileNetSpace(**(arguments or {}))
+        return kinds[name](**(arguments or {}))
     except TypeError as error:
         raise ProxylessError(f"space {name}: {error}") from None
 
@@ -61,3 +65,14 @@ def make(name: str, arguments: Mapping[str, Any] | None = None) -> Space:
 def space_of(architecture: Architecture) -> Space:
     """The space an architecture names."""
     return make(architecture.space, architecture.arguments)
+
+
+def shared_start(space: Space, supernet: Supernet) -> SharedStart | None:
+    """The quick start of a space's supernet, if it has one."""
+    from proxyless.spaces.mobilenet import MobileNetSpace
+
+    if not isinstance(space, MobileNetSpace):
+        return None
+    from proxyless.spaces.mobilenet_start import MobileNetStart
+
+    return MobileNetStart(supernet)

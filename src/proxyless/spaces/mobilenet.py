@@ -35,6 +35,8 @@ class MobileNetSpace:
         width: multiplier of all widths, rounded to multiples of 8; None for 1.0 from 96 px on and 0.5 below.
         depths: blocks of each of the six stages; None for what follows from the image size.
         first_width: width of the first stage before the multiplier: 24, or 32 as in the published mobile network.
+        widths: output channels of the six stages as they are, for networks whose widths no multiplier gives; None for
+            what follows from ``width`` and ``first_width``.
         kernels: depthwise kernel sizes of the candidates.
         expansions: expansion factors of the candidates.
         dropout: before the classifier, in the derived network.
@@ -49,6 +51,7 @@ class MobileNetSpace:
     width: float | None = None
     depths: tuple[int, ...] | None = None
     first_width: int = 24
+    widths: tuple[int, ...] | None = None
     kernels: tuple[int, ...] = (3, 5, 7)
     expansions: tuple[int, ...] = (3, 6)
     dropout: float = 0.0
@@ -61,8 +64,9 @@ class MobileNetSpace:
             object.__setattr__(self, "width", 0.5 if small else 1.0)
         if self.depths is None:
             object.__setattr__(self, "depths", (3, 3, 3, 3, 3, 1) if small else (4, 4, 4, 4, 4, 1))
-        for field in ("depths", "kernels", "expansions"):  # JSON and YAML have lists
-            object.__setattr__(self, field, tuple(getattr(self, field)))
+        for field in ("depths", "kernels", "expansions", "widths"):  # JSON and YAML have lists
+            if getattr(self, field) is not None:
+                object.__setattr__(self, field, tuple(getattr(self, field)))
         assert self.depths is not None
         assert self.width is not None
         if self.classes < 2:
@@ -73,6 +77,8 @@ class MobileNetSpace:
             raise ProxylessError(f"space mobilenet: width must be between 0.1 and 8, got {self.width}")
         if len(self.depths) != len(WIDTHS) or min(self.depths) < 1:
             raise ProxylessError(f"space mobilenet: depths must be {len(WIDTHS)} numbers of at least 1")
+        if self.widths is not None and (len(self.widths) != len(WIDTHS) or any(w < 8 or w % 8 for w in self.widths)):
+            raise ProxylessError(f"space mobilenet: widths must be {len(WIDTHS)} multiples of 8, got {self.widths}")
         if not self.kernels or any(k % 2 == 0 or k < 1 for k in self.kernels):
             raise ProxylessError(f"space mobilenet: kernels must be odd, got {self.kernels}")
         if not self.expansions or any(e < 1 for e in self.expansions) or len(self.kernels) * len(self.expansions) < 2:
@@ -96,7 +102,11 @@ class MobileNetSpace:
 
     def stage_widths(self) -> tuple[int, ...]:
         """Output channels of the six stages."""
-        return tuple(self._channels(base) for base in (self.first_width, *WIDTHS[1:]))
+        return self.widths or tuple(self._channels(base) for base in (self.first_width, *WIDTHS[1:]))
+
+    def fixed_widths(self) -> tuple[int, int, int]:
+        """Output channels of what every network of the space contains: stem, first block, head."""
+        return self._channels(STEM), self._channels(FIRST), self._channels(HEAD)
 
     def candidates(self) -> list[str]:
         """Names of the MBConv candidates, such as ``k5_e6``."""
@@ -124,7 +134,7 @@ class MobileNetSpace:
         indices(architecture.choices, self.choices())
         assert self.depths is not None
         _, strides = self.strides()
-        definition = [[f"ds_r1_k3_s1_c{self._channels(FIRST)}"]]
+        definition = [[f"ds_r1_k3_s1_c{self.fixed_widths()[1]}"]]
         for stage, (depth, width, stride) in enumerate(zip(self.depths, self.stage_widths(), strides, strict=True)):
             blocks = []
             for block in range(depth):
@@ -137,13 +147,14 @@ class MobileNetSpace:
 
     def timm_arguments(self, architecture: Architecture) -> dict[str, Any]:
         """What :func:`~proxyless.spaces.efficientnet.build` needs to rebuild the network with timm alone, as data."""
+        stem, _, head = self.fixed_widths()
         return {
             "arch_def": self.arch_def(architecture),
             "num_classes": self.classes,
             "in_chans": self.channels,
-            "stem_size": self._channels(STEM),
+            "stem_size": stem,
             "stem_stride": self.strides()[0],
-            "num_features": self._channels(HEAD),
+            "num_features": head,
             "drop_rate": self.dropout,
             "bn_eps": 1e-3,
         }
@@ -180,7 +191,7 @@ class MobileNetChoices(nn.Module):
         norm = partial(nn.BatchNorm2d, eps=1e-3)
         layers: dict[str, Any] = {"act_layer": nn.ReLU6, "norm_layer": norm}
         stem_stride, strides = space.strides()
-        stem, width = space._channels(STEM), space._channels(FIRST)
+        stem, width, head = space.fixed_widths()
         self.conv_stem = nn.Conv2d(space.channels, stem, 3, stem_stride, 1, bias=False)
         self.bn1 = nn.Sequential(norm(stem), nn.ReLU6(inplace=True))
         self.first = DepthwiseSeparableConv(stem, width, dw_kernel_size=3, **layers)
@@ -210,7 +221,6 @@ class MobileNetChoices(nn.Module):
                 blocks[f"block{block}"] = Choice(shortcut=shortcut, **candidates)
                 width = out
             self.add_module(stage, nn.Sequential(blocks))
-        head = space._channels(HEAD)
         self.conv_head = nn.Conv2d(width, head, 1, bias=False)
         self.bn2 = nn.Sequential(norm(head), nn.ReLU6(inplace=True))
         self.classifier = nn.Linear(head, space.classes)

@@ -114,7 +114,7 @@ def table(name: str, space: MBConvSpace) -> CostTable:
         ProxylessError: there is no such table, or it does not cover ``space``; names the first operator it lacks.
     """
     value = _read(name)
-    # Only differences within a choice have a meaning: Zero is put at 0 ms, and so is a block that a space does not have.
+    # Only differences within a choice have a meaning: Zero is put at 0 ms, and with it blocks that a space lacks.
     base = value["bias_ms"] + sum(entry["ms"].get("skip", 0.0) for entry in value["operators"])
     choices = space.choices()
     entries: dict[str, dict[str, float]] = {}

@@ -1,0 +1,7 @@
+"""``python -m proxyless``."""
+
+import sys
+
+from proxyless.cli import main
+
+sys.exit(main())

@@ -1,0 +1,117 @@
+"""Search by asking for one network after another: the loop for it, and the methods others are measured against.
+
+A strategy is a generator: it yields the path it wants to know about and is sent its value, higher is better.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from itertools import combinations, product
+
+import numpy as np
+
+Path = tuple[int, ...]
+"""Index of the candidate taken at each choice."""
+
+Strategy = Generator[Path, float, None]
+
+Allowed = Callable[[Path], bool]
+"""Whether a path may be asked for, known without asking: its cost, for one."""
+
+
+def explore(
+    strategy: Strategy, metric: Callable[[Path], float], queries: int, *, patience: int = 5_000
+) -> dict[Path, float]:
+    """What ``strategy`` learns from ``queries`` different networks, in the order in which it asked for them.
+
+    A network asked for again is answered from memory and not counted.
+
+    Args:
+        metric: the value of a path; called once for each network.
+        patience: stop early after so many networks in a row that were known already.
+    """
+    known: dict[Path, float] = {}
+    repeats = 0
+    path = next(strategy, None)
+    while path is not None and repeats < patience:
+        repeats = repeats + 1 if path in known else 0
+        if path not in known:
+            known[path] = metric(path)
+            if len(known) >= queries:
+                break
+        try:
+            path = strategy.send(known[path])
+        except StopIteration:
+            break
+    strategy.close()
+    return known
+
+
+def draw(counts: Sequence[int], allowed: Allowed, rng: np.random.Generator) -> Path:
+    """A path uniform among the allowed ones, by rejection; some must be allowed.
+
+    ``counts``: number of candidates of each choice, here and below.
+    """
+    while True:
+        path = tuple(int(index) for index in rng.integers(counts))
+        if allowed(path):
+            return path
+
+
+def random_search(counts: Sequence[int], allowed: Allowed, rng: np.random.Generator) -> Strategy:
+    """Uniform among the allowed networks."""
+    while True:
+        yield draw(counts, allowed, rng)
+
+
+def regularized_evolution(
+    counts: Sequence[int], allowed: Allowed, rng: np.random.Generator, *, population: int = 20, sample: int = 10
+) -> Strategy:
+    """Aging evolution (Real et al., 2019): the best of a random sample is mutated at one choice, the oldest dies.
+
+    Mutations that are not allowed are drawn again.
+    """
+    alive: deque[tuple[float, Path]] = deque(maxlen=population)
+    for _ in range(population):
+        path = draw(counts, allowed, rng)
+        alive.append(((yield path), path))
+    while True:
+        _, parent = max(alive[int(i)] for i in rng.choice(len(alive), min(sample, len(alive)), replace=False))
+        options = [child for child in _changed(parent, counts, 1) if allowed(child)]
+        child = options[int(rng.integers(len(options)))] if options else draw(counts, allowed, rng)
+        alive.append(((yield child), child))
+
+
+def local_search(counts: Sequence[int], allowed: Allowed, rng: np.random.Generator) -> Strategy:
+    """First improvement from random starts: all changes of one choice in random order, then of two, then start again.
+
+    Two choices at once, because under a budget one must often be made cheaper for another to be made dearer.
+    """
+    while True:
+        here = draw(counts, allowed, rng)
+        value = yield here
+        improved = True
+        while improved:
+            improved = False
+            for path in _neighbours(here, counts, rng):
+                if allowed(path) and (found := (yield path)) > value:
+                    here, value, improved = path, found, True
+                    break
+
+
+def _neighbours(path: Path, counts: Sequence[int], rng: np.random.Generator) -> Iterator[Path]:
+    for distance in (1, 2):
+        near = list(_changed(path, counts, distance))
+        for i in rng.permutation(len(near)):
+            yield near[i]
+
+
+def _changed(path: Path, counts: Sequence[int], distance: int) -> Iterator[Path]:
+    """All paths that differ from ``path`` at exactly ``distance`` choices."""
+    for where in combinations(range(len(path)), distance):
+        for values in product(*([i for i in range(counts[at]) if i != path[at]] for at in where)):
+            changed = list(path)
+            for at, value in zip(where, values, strict=True):
+                changed[at] = value
+            yield tuple(changed)

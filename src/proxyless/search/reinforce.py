@@ -1,0 +1,344 @@
+"""Architecture gradients for rewards without a gradient: REINFORCE, the paper's Proxyless-R (section 3.3, Eqs. 8, 9).
+
+J(alpha) = E[R(path)] has the gradient E[(R(path) - b) * grad log p(path)] for any constant b, so that all it takes is
+to sample some networks, look at how good they are, and make the better ones more probable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from proxyless.architecture import Architecture, architecture_of
+from proxyless.errors import ProxylessError
+from proxyless.latency.table import Cost
+from proxyless.search.baselines import Path, Strategy
+from proxyless.search.budget import best_under_budget
+from proxyless.search.gradient import Criterion, StepResult
+from proxyless.search.reward import Reward
+from proxyless.supernet import Supernet, batch_statistics
+
+STEPS = 2_000
+"""Steps the budget of a :class:`Limit` is divided into; a candidate's cost is rounded up to whole steps."""
+
+Metric = Callable[[Tensor, Tensor], float]
+"""(outputs, targets) -> how good the outputs are, higher is better."""
+
+
+def top1(outputs: Tensor, targets: Tensor) -> float:
+    """Share of the batch whose highest output is the target; outputs (batch, classes), targets (batch,)."""
+    return float((outputs.argmax(dim=1) == targets).double().mean())
+
+
+class Limit:
+    """The networks whose cost is at most a budget, and how probable each candidate is among them.
+
+    Sampling and probabilities are by dynamic programming over the budget left, so they take the same time however few
+    of the networks fit. Costs are rounded up to 1/2,000 of what the budget leaves above the cheapest network: the
+    budget is kept, and a network is missed only when it lies within (choices / 2,000) of that.
+
+    Args:
+        cost: what is bounded, one row a choice.
+        budget: its bound, in the unit of ``cost``.
+
+    Raises:
+        ProxylessError: the cheapest network is above the budget.
+    """
+
+    def __init__(self, cost: Cost, budget: float) -> None:
+        if cost.smallest() > budget:
+            raise ProxylessError(
+                f"a budget of {budget:g} {cost.unit} cannot be met: the smallest network of this space costs"
+                f" {cost.smallest():.4g} {cost.unit}; raise the budget or choose a narrower space"
+            )
+        self.cost = cost
+        self.budget = budget
+        rows = [torch.tensor(list(row.values()), dtype=torch.float64) for row in cost.rows.values()]
+        spare = budget - cost.smallest()
+        step = spare / STEPS if spare > 0 else 1.0
+        too_much = STEPS + 1
+        self.weights = torch.full((len(rows), max(map(len, rows))), too_much)
+        for row, costs in enumerate(rows):
+            # A hair above whole steps counts as whole: what makes up the budget exactly must fit in it.
+            whole = ((costs - costs.min()) / step - 1e-9).ceil().clamp(max=too_much)
+            self.weights[row, : len(costs)] = whole.long()
+        left = torch.arange(STEPS + 1)
+        # Where in a row of STEPS + 1 times minus infinity followed by a value for each number of steps left.
+        self._after = STEPS + 1 + left - self.weights[:, :, None]
+
+    def _completions(self, log_p: Tensor) -> list[Tensor]:
+        """For each choice the log probability, by candidate and steps left, that it is taken and the rest then fits.
+
+        ``log_p`` is (choices, candidates); each result is (candidates, STEPS + 1).
+        """
+        none = torch.full((STEPS + 1,), -torch.inf, dtype=log_p.dtype)
+        fits, tables = torch.zeros_like(none), []
+        for row in reversed(range(len(log_p))):
+            tables.append(log_p[row][:, None] + torch.cat([none, fits])[self._after[row]])
+            fits = tables[-1].logsumexp(dim=0)
+        return tables[::-1]
+
+    def probabilities(self, log_p: Tensor) -> Tensor:
+        """Probability of each candidate among the networks that fit; from log p without the limit, same shape."""
+        log_p = log_p.detach().double().cpu().requires_grad_()
+        # The derivative of a log partition function by a log weight is the probability of what it weighs.
+        with torch.enable_grad():
+            (p,) = torch.autograd.grad(self._completions(log_p)[0][:, STEPS].logsumexp(dim=0), log_p)
+        return p
+
+    def sample(self, log_p: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        """``count`` paths from p given that they fit, (count, choices)."""
+        left = torch.full((count,), STEPS)
+        path = []
+        for table, weights in zip(self._completions(log_p.detach().double().cpu()), self.weights, strict=True):
+            taken = torch.multinomial(table[:, left].T.softmax(dim=1), 1, generator=generator).squeeze(1)
+            path.append(taken)
+            left = left - weights[taken]
+        return torch.stack(path, dim=1)
+
+
+class Policy:
+    """The distribution of paths: an independent softmax a choice, or that distribution given that a budget is kept.
+
+    Args:
+        alpha: architecture parameters, (choices, most candidates of a choice).
+        mask: which of them belong to a candidate, same shape, bool.
+        generator: of the sampling.
+        limit: what a path may cost; None for all paths.
+    """
+
+    def __init__(self, alpha: Tensor, mask: Tensor, generator: torch.Generator, limit: Limit | None = None) -> None:
+        if limit is not None and limit.weights.shape != alpha.shape:
+            raise ValueError(f"the limit's costs are {tuple(limit.weights.shape)}, the policy {tuple(alpha.shape)}")
+        self.alpha, self.mask, self.generator, self.limit = alpha, mask, generator, limit
+
+    @classmethod
+    def of(cls, supernet: Supernet, limit: Limit | None = None) -> Policy:
+        """The distribution of the paths of ``supernet``; its architecture parameters, not a copy."""
+        if limit is not None:
+            limit.cost.check(supernet)
+        return cls(supernet.alpha, supernet.mask, supernet.generator, limit)
+
+    @classmethod
+    def over(cls, counts: Sequence[int], *, seed: int = 0, limit: Limit | None = None) -> Policy:
+        """A uniform policy over paths without a network; ``counts``: number of candidates of each choice."""
+        mask = torch.arange(max(counts)) < torch.tensor(counts)[:, None]
+        return cls(torch.zeros(mask.shape, dtype=torch.float64), mask, torch.Generator().manual_seed(seed), limit)
+
+    def log_p(self) -> Tensor:
+        """Log of the softmax of each choice, (choices, candidates), minus infinity at the padding."""
+        alpha = self.alpha.detach()
+        return alpha.masked_fill(~self.mask.to(alpha.device), -torch.inf).log_softmax(dim=1)
+
+    def probabilities(self) -> Tensor:
+        """Probability of each candidate, (choices, candidates), 0 at the padding."""
+        log_p = self.log_p()
+        return log_p.exp() if self.limit is None else self.limit.probabilities(log_p).to(log_p)
+
+    def sample(self, count: int) -> list[Path]:
+        """``count`` independent paths."""
+        log_p = self.log_p()
+        if self.limit is None:
+            p = log_p.double().exp().cpu()
+            drawn = torch.multinomial(p, count, replacement=True, generator=self.generator).T
+        else:
+            drawn = self.limit.sample(log_p, count, self.generator)
+        return [tuple(path) for path in drawn.tolist()]
+
+    def one_hot(self, paths: Sequence[Path]) -> Tensor:
+        """The binary gates of ``paths``, (paths, choices, candidates)."""
+        return torch.nn.functional.one_hot(torch.tensor(paths), self.alpha.shape[1]).to(self.alpha)
+
+    def score(self, paths: Sequence[Path]) -> Tensor:
+        """grad log p(path) by alpha for each path, (paths, choices, candidates).
+
+        Gates minus their expectation, with a limit as without: either is an exponential family.
+        """
+        return self.one_hot(paths) - self.probabilities()
+
+
+def policy_gradient(policy: Policy, paths: Sequence[Path], rewards: Sequence[float], baseline: float) -> Tensor:
+    """Estimate of the gradient of -E[R], (choices, candidates), from sampled paths (paper, Eq. 9 with a baseline)."""
+    advantages = torch.tensor(rewards, dtype=torch.float64) - baseline
+    return -(advantages.to(policy.alpha)[:, None, None] * policy.score(paths)).mean(dim=0)
+
+
+class PolicyGradient:
+    """One step: sample paths, reward them, move alpha so that the better of them become more probable.
+
+    Args:
+        policy: whose ``alpha`` is moved.
+        samples: M, networks sampled a step (authors' default 10).
+        baseline_decay: of the moving average of the rewards that is subtracted from them (authors' default 0.99).
+            It starts from the mean of the first step.
+        optimizer: of ``[policy.alpha]``; Adam(betas=(0, 0.999)) without decay when None.
+        learning_rate: of that default optimizer (authors' default for CIFAR-10 0.01, for ImageNet 1e-3).
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        samples: int = 10,
+        baseline_decay: float = 0.99,
+        optimizer: torch.optim.Optimizer | None = None,
+        learning_rate: float = 1e-3,
+    ) -> None:
+        if samples < 1:
+            raise ValueError(f"a step samples at least one network, got {samples}")
+        if not 0 <= baseline_decay < 1:
+            raise ValueError(f"the decay of the baseline is at least 0 and below 1, got {baseline_decay}")
+        self.policy = policy
+        self.samples = samples
+        self.baseline_decay = baseline_decay
+        self.baseline: float | None = None
+        self.optimizer = optimizer or torch.optim.Adam([policy.alpha], lr=learning_rate, betas=(0.0, 0.999))
+
+    def update(self, paths: Sequence[Path], rewards: Sequence[float]) -> None:
+        """Move alpha by what sampled ``paths`` were worth, then the baseline.
+
+        The baseline of a step is made of earlier steps' rewards: one that held the step's own would bias the gradient.
+        """
+        mean = float(np.mean(rewards))
+        if self.baseline is None:
+            self.baseline = mean
+        alpha = self.policy.alpha
+        alpha.grad = policy_gradient(self.policy, paths, rewards, self.baseline)
+        self.optimizer.step()
+        alpha.grad = None
+        self.baseline = self.baseline_decay * self.baseline + (1 - self.baseline_decay) * mean
+
+    def step_with(self, reward: Callable[[Path], float]) -> float:
+        """One update where ``reward`` says what a path is worth, from a table for instance; the mean reward."""
+        paths = self.policy.sample(self.samples)
+        rewards = [reward(path) for path in paths]
+        self.update(paths, rewards)
+        return float(np.mean(rewards))
+
+    def state_dict(self) -> dict[str, Any]:
+        """State for a checkpoint: the optimizer's and the baseline; alpha and the generator are their owner's."""
+        return {"optimizer": self.optimizer.state_dict(), "baseline": self.baseline}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state of a checkpoint."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.baseline = state["baseline"]
+
+
+class ReinforceUpdate(PolicyGradient):
+    """Proxyless-R: an architecture step like those of :mod:`.gradient`, from rewards of networks run forward only.
+
+    Weights stay as they are, buffers too. Memory is that of one network without a graph.
+
+    Args:
+        supernet: whose ``alpha`` is moved.
+        reward: what is raised; its cost must fit the supernet.
+        metric: how good a network's outputs are for a batch, the accuracy of the reward.
+        limited: sample only networks within the reward's budget (see :class:`Limit`), a hard constraint for any reward.
+        settings: of :class:`PolicyGradient`.
+
+    Raises:
+        ProxylessError: the reward's cost is of another space, or no network keeps the budget of a limited search.
+        ValueError: ``limited`` with a reward that has no budget.
+    """
+
+    def __init__(
+        self, supernet: Supernet, reward: Reward, *, metric: Metric = top1, limited: bool = False, **settings: Any
+    ) -> None:
+        if reward.cost is not None:
+            reward.cost.check(supernet)
+        limit = None
+        if limited:
+            if reward.cost is None or reward.budget is None:
+                raise ValueError("a limited search needs a reward with a cost and a budget")
+            limit = Limit(reward.cost, reward.budget)
+        super().__init__(Policy.of(supernet, limit), **settings)
+        self.supernet = supernet
+        self.reward = reward
+        self.metric = metric
+
+    def step(self, batch: tuple[Tensor, Tensor], criterion: Criterion) -> StepResult:
+        """One update of the architecture parameters on a held-out batch (inputs, targets).
+
+        Loss and outputs returned are those of the last sampled network, whose path the supernet is left on.
+        """
+        inputs, targets = batch
+        seen: list[Tensor] = []
+
+        def run(path: Path) -> float:
+            self.supernet.path = path
+            seen[:] = [self.supernet(inputs)]
+            return self.reward(self.metric(seen[0], targets), path)
+
+        with batch_statistics(self.supernet.network), torch.no_grad():
+            self.step_with(run)
+            return StepResult(float(criterion(seen[0], targets)), seen[0])
+
+    def derive(self) -> Architecture:
+        """The most probable architecture that keeps the reward's budget, if it has one (see :mod:`.budget`)."""
+        cost, budget = self.reward.cost, self.reward.budget
+        if cost is None or budget is None:
+            return architecture_of(self.supernet)
+        return architecture_of(self.supernet, best_under_budget(self.supernet, cost, budget))
+
+
+@dataclass(frozen=True)
+class Replay:
+    """How :func:`reinforce_replayed` searches; the defaults suit some tens to some hundreds of networks.
+
+    Args:
+        samples: networks asked for between two updates.
+        steps: gradient steps an update.
+        learning_rate: of Adam(betas=(0, 0.999)).
+        temperature: weight of the entropy beside the rewards, in standard deviations of the rewards a nat.
+        patience: updates without a network not known yet after which the policy starts again from uniform.
+    """
+
+    samples: int = 2
+    steps: int = 4
+    learning_rate: float = 0.3
+    temperature: float = 0.15
+    patience: int = 8
+
+
+def reinforce_replayed(policy: Policy, settings: Replay | None = None) -> Strategy:
+    """REINFORCE for a reward that is dear and always the same for a path: a strategy for :func:`.baselines.explore`.
+
+    Nothing is paid for twice: instead of an estimate from the latest samples, each step takes the exact gradient of
+
+        E[R] + temperature * entropy,   expectation and entropy under p(path | path is known)
+
+    over all paths seen so far. The entropy keeps the policy from settling on the best of a few; new paths are sampled
+    from the policy itself, within its limit.
+    """
+    settings = settings or Replay()
+    known: dict[Path, float] = {}
+    optimizer = torch.optim.Adam([policy.alpha], lr=settings.learning_rate, betas=(0.0, 0.999))
+    idle = 0
+    while True:
+        before = len(known)
+        for path in policy.sample(settings.samples):
+            known[path] = yield path
+        idle = idle + 1 if len(known) == before else 0
+        if idle >= settings.patience:
+            with torch.no_grad():
+                policy.alpha.zero_()
+            optimizer.state.clear()
+            idle = 0
+            continue
+        rewards = torch.tensor(list(known.values()), dtype=policy.alpha.dtype)
+        rewards = rewards / rewards.std(correction=0).clamp_min(1e-12)
+        gates = policy.one_hot(list(known)).flatten(1)
+        for _ in range(settings.steps):
+            log_p = (gates @ policy.alpha.detach().flatten()).log_softmax(dim=0)
+            soft = rewards - settings.temperature * log_p
+            p = log_p.exp()
+            gradient = -(p * (soft - p @ soft)) @ gates
+            policy.alpha.grad = gradient.view_as(policy.alpha)
+            optimizer.step()
+        policy.alpha.grad = None

@@ -1,0 +1,231 @@
+"""The tree space: a PyramidNet for small images whose residual blocks hold tree cells (paper, section 4.1).
+
+Every residual block is a bottleneck around a cell. The cell's root doubles the channels in a group convolution and
+splits them between two branches; from there on every node hands its whole input to two children and adds what they
+return. Each of these edges is a choice: 12 in a block, 648 in the published CIFAR-10 network, which is a member of the
+space with all arguments at their defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+from torch import nn
+
+from proxyless.architecture import Architecture, indices
+from proxyless.choice import Choice
+from proxyless.errors import ProxylessError
+from proxyless.spaces.tree_layers import (
+    Conv,
+    DepthConv,
+    Layer,
+    Linear,
+    Pool,
+    PyramidTreeNet,
+    ResidualTreeBlock,
+    TransitionBlock,
+    TreeNode,
+    initialise,
+)
+
+BOTTLENECK = 4
+"""Channels of a residual block's output for one of its cell."""
+
+OPERATIONS: dict[str, Callable[[int], nn.Module]] = {
+    "sep3": lambda channels: DepthConv(channels, channels, 3, activation=nn.ReLU()),
+    "sep5": lambda channels: DepthConv(channels, channels, 5, activation=nn.ReLU()),
+    "sep7": lambda channels: DepthConv(channels, channels, 7, activation=nn.ReLU()),
+    "dil3": lambda channels: DepthConv(channels, channels, 3, dilation=2, activation=nn.ReLU()),
+    "identity": lambda channels: nn.Identity(),
+    "avg3": lambda channels: Pool(channels, 3, average=True),
+    "max3": lambda channels: Pool(channels, 3, average=False),
+}
+"""What may stand on an edge of a cell, by name: (batch, channels, height, width) in and out."""
+
+Edge = Callable[[int], nn.Module]
+"""Makes the module of an edge with this many channels; called for one edge after the other, in network order."""
+
+
+@dataclass(frozen=True)
+class TreeSpace:
+    """All networks of the family for one image size; its fields are the ``arguments`` of an architecture.
+
+    Args:
+        classes: number of classes.
+        channels: of the images, 1 or 3.
+        image_size: height and width in pixels; a multiple of 2 ** (stages - 1).
+        stages: each but the first starts by halving height and width.
+        blocks: residual blocks in a stage.
+        stem: channels of the first convolution, and of a cell before the first block.
+        final_width: channels of the last block's output, at least 4 * stem; a cell has a quarter of its block's,
+            growing linearly from ``stem``, and a multiple of ``branches``.
+        depth: levels of a cell below its root, the first of which splits the channels.
+        branches: children of a node.
+        operations: names of the candidates on an edge, of :data:`OPERATIONS`.
+        dropout: before the classifier, in the derived network.
+        drop_path: probability, while training the derived network, that its last residual block is left out for an
+            image; those of the blocks before grow linearly up to it.
+
+    Raises:
+        ProxylessError: an argument out of range.
+    """
+
+    classes: int = 10
+    channels: int = 3
+    image_size: int = 32
+    stages: int = 3
+    blocks: int = 18
+    stem: int = 16
+    final_width: int = 400
+    depth: int = 3
+    branches: int = 2
+    operations: tuple[str, ...] = tuple(OPERATIONS)
+    dropout: float = 0.0
+    drop_path: float = 0.0
+
+    name = "tree"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "operations", tuple(self.operations))  # JSON and YAML have lists
+        smallest = {"classes": 2, "channels": 1, "stages": 1, "blocks": 1, "stem": 1, "depth": 2, "branches": 2}
+        for field, least in smallest.items():
+            if getattr(self, field) < least:
+                raise ProxylessError(f"space tree: {field} must be at least {least}, got {getattr(self, field)}")
+        reduction = 2 ** (self.stages - 1)
+        if self.image_size < reduction or self.image_size % reduction:
+            raise ProxylessError(
+                f"space tree: image_size must be a multiple of {reduction} px for {self.stages} stages,"
+                f" got {self.image_size}"
+            )
+        if self.stem < self.branches or self.final_width < BOTTLENECK * self.stem:
+            raise ProxylessError(
+                f"space tree: stem must be at least branches ({self.branches}) and final_width at least {BOTTLENECK}"
+                f" times stem, got stem {self.stem} and final_width {self.final_width}"
+            )
+        unknown = [operation for operation in self.operations if operation not in OPERATIONS]
+        if unknown or len(set(self.operations)) != len(self.operations) or len(self.operations) < 2:
+            raise ProxylessError(
+                f"space tree: operations must be two or more different ones of {', '.join(OPERATIONS)},"
+                f" got {', '.join(self.operations) or 'none'}"
+            )
+        for field in ("dropout", "drop_path"):
+            if not 0 <= getattr(self, field) < 1:
+                raise ProxylessError(f"space tree: {field} must be from 0 up to below 1, got {getattr(self, field)}")
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of one image."""
+        return self.channels, self.image_size, self.image_size
+
+    def cell_widths(self) -> tuple[int, ...]:
+        """Channels of the cell of each residual block; its block returns four times as many."""
+        count, last = self.stages * self.blocks, self.final_width / BOTTLENECK
+        linear = [self.stem + (last - self.stem) * (number + 1) / count for number in range(count)]
+        return tuple(round(width) // self.branches * self.branches for width in linear)
+
+    def choices(self) -> dict[str, list[str]]:
+        """Candidates by choice, in network order; a choice is named by its place in the network's modules."""
+        return {name: list(self.operations) for block in self.block_choices() for name in block}
+
+    def block_choices(self) -> list[list[str]]:
+        """Names of the choices of each residual block."""
+        roots = [f"blocks.{number + 1}.cell.child_nodes.0" for number in range(self.stages * self.blocks)]
+        return [
+            [
+                name
+                for branch in range(self.branches)
+                for name in self._edges(f"{root}.child_nodes.{branch}", self.depth - 1)
+            ]
+            for root in roots
+        ]
+
+    def _edges(self, node: str, levels: int) -> Iterator[str]:
+        if levels:
+            yield from (f"{node}.edges.{branch}" for branch in range(self.branches))
+            for branch in range(self.branches):
+                yield from self._edges(f"{node}.child_nodes.{branch}", levels - 1)
+
+    def network(self) -> nn.Module:
+        """A fresh over-parameterized network, (batch, channels, height, width) -> (batch, classes)."""
+
+        def edge(channels: int) -> nn.Module:
+            return Choice(
+                shortcut=False, **{operation: OPERATIONS[operation](channels) for operation in self.operations}
+            )
+
+        return self._assembled(edge, dropout=0.0, drop_path=0.0)
+
+    def build(self, architecture: Architecture) -> nn.Module:
+        """The compact network of ``architecture`` with fresh weights.
+
+        Raises:
+            ProxylessError: the architecture is not of this space.
+        """
+        indices(architecture.choices, self.choices())
+        taken = (architecture.choices[name] for name in self.choices())
+
+        def edge(channels: int) -> nn.Module:
+            return OPERATIONS[next(taken)](channels)
+
+        return self._assembled(edge, dropout=self.dropout, drop_path=self.drop_path)
+
+    def architecture(self, choices: dict[str, str]) -> Architecture:
+        """``choices`` as an architecture of this space."""
+        arguments = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return Architecture(choices, self.name, arguments)
+
+    def describe(self, architecture: Architecture) -> str:
+        """One readable line: how often each operation was taken in each stage."""
+        blocks = self.block_choices()
+        stages = []
+        for stage in range(self.stages):
+            names = [name for block in blocks[stage * self.blocks : (stage + 1) * self.blocks] for name in block]
+            taken = [architecture.choices[name] for name in names]
+            counts = {operation: taken.count(operation) for operation in self.operations}
+            stages.append(" ".join(f"{operation} {count}" for operation, count in counts.items() if count))
+        return " | ".join(f"stage {number + 1}: {text}" for number, text in enumerate(stages))
+
+    # -- assembly --
+
+    def _assembled(self, edge: Edge, *, dropout: float, drop_path: float) -> PyramidTreeNet:
+        conv = Conv(self.channels, self.stem, 3, norm=False)
+        blocks: list[nn.Module] = [TransitionBlock(conv, Layer(self.stem, self.stem))]
+        width, widths = self.stem, self.cell_widths()
+        for number, cell_width in enumerate(widths):
+            halves = number > 0 and number % self.blocks == 0
+            out = BOTTLENECK * cell_width
+            blocks.append(
+                ResidualTreeBlock(
+                    in_bottle=Conv(width, cell_width),
+                    cell=self._cell(edge, cell_width, 2 if halves else 1),
+                    out_bottle=Conv(cell_width, out, activation=nn.ReLU()),
+                    shortcut=Pool(width, 2, stride=2, average=True) if halves else nn.Identity(),
+                    channels=out,
+                    drop_path=drop_path * (number + 1) / len(widths),
+                )
+            )
+            width = out
+        left = self.image_size // 2 ** (self.stages - 1)
+        pool = Pool(width, left, stride=left, average=True, norm=True, activation=nn.ReLU())
+        network = PyramidTreeNet([*blocks, TransitionBlock(pool)], Linear(width, self.classes, dropout=dropout))
+        initialise(network)
+        return network
+
+    def _cell(self, edge: Edge, width: int, stride: int) -> TreeNode:
+        both = width * self.branches
+        conv = Conv(width, both, 3, stride=stride, groups=self.branches, shuffle=True, activation=nn.ReLU())
+        split = TreeNode(
+            both,
+            [nn.Identity() for _ in range(self.branches)],
+            [self._node(edge, width, self.depth - 1) for _ in range(self.branches)],
+            split=[width] * self.branches,
+            branch_norms=[width] * self.branches,
+        )
+        return TreeNode(width, [conv], [split])
+
+    def _node(self, edge: Edge, width: int, levels: int) -> TreeNode:
+        edges = [edge(width) for _ in range(self.branches)]
+        last = levels == 1
+        children = [None if last else self._node(edge, width, levels - 1) for _ in range(self.branches)]
+        return TreeNode(width, edges, children)

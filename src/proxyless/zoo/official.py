@@ -1,0 +1,130 @@
+"""The authors' file formats: networks as JSON and their checkpoints, read into ordinary modules and written again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from proxyless import files
+from proxyless.errors import ProxylessError
+from proxyless.spaces.tree_layers import PyramidTreeNet
+from proxyless.zoo import official_timm
+from proxyless.zoo.official_fields import Fields
+from proxyless.zoo.official_modules import InvertedNetwork
+from proxyless.zoo.official_reading import network_from
+from proxyless.zoo.official_writing import refusal, written
+
+
+def load_official(config_path: str | Path, weights_path: str | Path | None = None) -> nn.Module:
+    """The network of a file in the authors' format, and its weights from one of their checkpoints.
+
+    Args:
+        config_path: JSON with ``first_conv``, ``blocks`` of MBConvs, ``feature_mix_layer`` and ``classifier``, or with
+            the ``blocks`` of a tree-structured network and a ``classifier``.
+        weights_path: what ``torch.save`` wrote of a state dict, or of a dict that holds it as ``state_dict``; the names
+            may begin with ``module.``. None for fresh weights.
+
+    Returns:
+        in evaluation mode, (batch, channels, height, width) -> (batch, classes): a timm EfficientNet where timm has the
+        same layers, otherwise a module whose state dict has the authors' names.
+
+    Raises:
+        ProxylessError: one line that names the layer or the entry which is unknown, missing or of another shape.
+    """
+    try:
+        network = from_config(files.read_json(config_path))
+    except ProxylessError as error:
+        message = str(error)
+        raise ProxylessError(message if str(config_path) in message else f"{config_path}: {message}") from None
+    except RecursionError:
+        raise ProxylessError(f"{config_path}: nested too deeply for a network") from None
+    if weights_path is not None:
+        state = _read_state(weights_path)
+        try:
+            load_official_state_dict(network, state)
+        except ProxylessError as error:
+            raise ProxylessError(f"{weights_path}: {error}") from None
+    return network.eval()
+
+
+def from_config(config: Any) -> nn.Module:
+    """The network of a parsed file in the authors' format, with fresh weights; see :func:`load_official`."""
+    network = network_from(Fields(config, ""))
+    if isinstance(network, InvertedNetwork):
+        return official_timm.as_timm(network) or network
+    return network
+
+
+def official_config(network: nn.Module) -> dict[str, Any]:
+    """``network`` as the JSON object of the authors' format.
+
+    Raises:
+        ProxylessError: it has layers that the format does not know.
+    """
+    return written(network)
+
+
+def official_state_dict(network: nn.Module) -> dict[str, Tensor]:
+    """The weights of ``network`` under the authors' names; the tensors themselves, not copies.
+
+    The names count blocks as :func:`official_config` lists them. Where blocks were removed from a timm model that came
+    neither from :func:`load_official` nor from :func:`proxyless.zoo.build`, those that are there are counted.
+
+    Raises:
+        ProxylessError: it has layers that the format does not know.
+    """
+    own = network.state_dict()
+    return {official: own[name] for official, name in _names(network).items()}
+
+
+def load_official_state_dict(network: nn.Module, state: Mapping[str, Any]) -> None:
+    """Put weights under the authors' names into ``network``; ``num_batches_tracked`` may be missing.
+
+    Raises:
+        ProxylessError: an entry is missing, unknown, no tensor or of another shape; nothing is loaded then.
+    """
+    if state and all(isinstance(name, str) and name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    names, own = _names(network), network.state_dict()
+    missing = [name for name in names if name not in state and not name.endswith("num_batches_tracked")]
+    unknown = [name for name in state if name not in names]
+    for what, which in (("lacks", missing), ("has an unknown", unknown)):
+        if which:
+            more = f" and {len(which) - 1} more" if len(which) > 1 else ""
+            raise ProxylessError(f"the state dict {what} {which[0]!r}{more}: it is not of this network")
+    for name, tensor in state.items():
+        wanted = tuple(own[names[name]].shape)
+        if not isinstance(tensor, Tensor):
+            raise ProxylessError(f"{name!r} is no tensor but a {type(tensor).__name__}")
+        if tuple(tensor.shape) != wanted:
+            raise ProxylessError(f"{name!r} has shape {tuple(tensor.shape)}, the network needs {wanted}")
+    network.load_state_dict(own | {names[name]: tensor for name, tensor in state.items()})
+
+
+def _names(network: nn.Module) -> dict[str, str]:
+    """For each entry of the authors' state dict the entry of ``network``'s."""
+    if isinstance(network, PyramidTreeNet | InvertedNetwork):
+        return {name: name for name in network.state_dict()}
+    if official_timm.is_timm(network):
+        return official_timm.names(network)  # type: ignore[arg-type]
+    raise refusal(network)
+
+
+def _read_state(path: str | Path) -> dict[str, Any]:
+    if not Path(path).is_file():
+        raise ProxylessError(f"{path}: no such file")
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for files that are no checkpoints
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+        raise ProxylessError(
+            f"{path}: not a checkpoint of plain tensors, as torch.save writes them ({reason})"
+        ) from None
+    state = value.get("state_dict", value) if isinstance(value, dict) else value
+    if not isinstance(state, dict) or not state:
+        raise ProxylessError(f"{path}: it holds no state dict but a {type(state).__name__}")
+    return state

@@ -1,0 +1,95 @@
+import copy
+from itertools import count
+
+import pytest
+import torch
+
+from proxyless import Supernet
+from proxyless.latency.table import CostTable
+from proxyless.search.gradient import TwoPathUpdate
+from proxyless.search.loop import Schedule, SearchLoop
+from proxyless.search.objective import BudgetLoss
+
+COST = CostTable("ms", 0.5, {"first": {"k1": 1.0, "k3": 2.0, "skip": 0.0}, "second": {"wide": 3.0, "narrow": 1.5}})
+
+
+class Noise:
+    def __init__(self, steps: int = 6) -> None:
+        self.length = steps
+
+    def _batch(self, seed):
+        generator = torch.Generator().manual_seed(seed)
+        targets = torch.randint(0, 3, (8,), generator=generator)
+        return torch.randn(8, 2, 6, 6, generator=generator) + targets[:, None, None, None], targets
+
+    def train(self, epoch):
+        return (self._batch(1000 * epoch + i) for i in range(self.length))
+
+    def held_out(self, start):
+        return (self._batch(10**6 + i) for i in count(start))
+
+    def valid(self):
+        return [self._batch(10**7 + i) for i in range(2)]
+
+    def steps(self):
+        return self.length
+
+
+def loop_over(network, **arguments):
+    supernet = Supernet(copy.deepcopy(network), seed=2)
+    update = TwoPathUpdate(supernet, BudgetLoss(COST, 3.0, gain=0.1), learning_rate=0.05)
+    schedule = Schedule(warmup_epochs=2, epochs=3, learning_rate=0.05, architecture_every=2, report_every=3)
+    expected = lambda p: float(COST.expected(p))  # noqa: E731
+    return SearchLoop(supernet, update, Noise(), schedule, expected_cost=expected, **arguments)
+
+
+def test_the_warm_up_leaves_alpha_alone_and_the_search_moves_it(tiny_net):
+    alphas = []
+    loop = loop_over(tiny_net, checkpoint=lambda state: alphas.append(state["supernet"]["alpha"].clone()))
+    start = loop.supernet.alpha.detach().clone()
+    loop.run()
+    assert len(alphas) == 5
+    assert torch.equal(alphas[0], start)
+    assert torch.equal(alphas[1], start)
+    assert not torch.equal(alphas[2], start)
+    assert loop.architecture_step == 3 * 3 == loop.schedule.architecture_steps(6) == 9
+
+
+def test_reports_hold_what_a_person_follows(tiny_net):
+    reports, progress = [], []
+    loop_over(tiny_net, report=reports.append, advance=lambda *a: progress.append(a[:2])).run()
+    assert [r["stage"] for r in reports] == ["warmup"] * 4 + ["search"] * 6
+    assert reports[-1]["epoch"] == 5.0
+    assert {"loss", "accuracy", "entropy", "expected_latency_ms", "valid_accuracy", "probabilities"} <= set(reports[-1])
+    assert [len(row) for row in reports[-1]["probabilities"]] == [3, 2]
+    assert progress[-1] == (30, 30)
+    by_hand = 0.5 + sum(
+        p * c
+        for row, costs in zip(reports[-1]["probabilities"], COST.rows.values(), strict=True)
+        for p, c in zip(row, costs.values(), strict=True)
+    )
+    assert reports[-1]["expected_latency_ms"] == pytest.approx(by_hand, abs=1e-3)
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_search_stopped_after_an_epoch_resumes_to_the_same_end(tiny_net, after):
+    states = []
+    whole = loop_over(tiny_net, checkpoint=lambda state: states.append(copy.deepcopy(state)))
+    whole.run()
+    torch.manual_seed(99)  # another process begins with other random numbers
+    resumed = loop_over(tiny_net)
+    resumed.load_state_dict(states[after - 1])
+    resumed.run()
+    assert torch.equal(whole.supernet.alpha, resumed.supernet.alpha)
+    for name, value in whole.supernet.state_dict().items():
+        assert torch.equal(value, resumed.supernet.state_dict()[name]), name
+
+
+def test_evaluation_uses_batch_statistics_and_restores_the_path(tiny_net):
+    loop = loop_over(tiny_net)
+    loop.supernet.path = [1, 1]
+    state = copy.deepcopy(loop.supernet.state_dict())
+    metrics = loop.evaluate([0, 0])
+    assert loop.supernet.path == [1, 1]
+    assert all(torch.equal(v, state[n]) for n, v in loop.supernet.state_dict().items())
+    assert 0 <= metrics["valid_accuracy"] <= 1

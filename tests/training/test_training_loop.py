@@ -1,0 +1,119 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from proxyless.training.loop import Recipe, TrainingLoop, confusion, evaluate
+
+
+class Blobs:
+    """Two overlapping clouds of points."""
+
+    def __init__(self, batches: int = 8) -> None:
+        self.batches = batches
+
+    def _batch(self, seed: int):
+        generator = torch.Generator().manual_seed(seed)
+        targets = torch.randint(0, 2, (32,), generator=generator)
+        return torch.randn(32, 4, generator=generator) + 1.5 * targets[:, None], targets
+
+    def train(self, epoch):
+        return (self._batch(1000 * epoch + i) for i in range(self.batches))
+
+    def valid(self):
+        return [self._batch(10**6 + i) for i in range(4)]
+
+    def steps(self):
+        return self.batches
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 2))
+
+
+RECIPE = Recipe(epochs=4, learning_rate=0.1, warmup_epochs=0.5)
+
+
+def test_it_learns_and_reports_every_epoch():
+    reports = []
+    trained = TrainingLoop(network(), Blobs(), RECIPE, report=reports.append).run()
+    assert [r["epoch"] for r in reports] == [1, 2, 3, 4]
+    assert reports[-1]["loss"] < reports[0]["loss"]
+    assert evaluate(trained, Blobs().valid())[1] > 0.9
+    assert reports[-1]["valid_accuracy"] == evaluate(trained, Blobs().valid())[1]
+
+
+def test_the_learning_rate_rises_then_follows_a_cosine_to_zero():
+    assert RECIPE.rate(0.25) == pytest.approx(0.05)
+    assert RECIPE.rate(0.5) == pytest.approx(0.1)
+    assert RECIPE.rate(0.5 + 3.5 / 2) == pytest.approx(0.05)
+    assert RECIPE.rate(4.0) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("ema", [True, False])
+def test_a_training_stopped_after_an_epoch_resumes_to_the_same_weights(ema):
+    recipe = Recipe(epochs=4, learning_rate=0.1, ema=ema)
+    states = []
+
+    def keep(state):
+        import copy
+
+        states.append(copy.deepcopy(state))
+
+    whole = TrainingLoop(network(), Blobs(), recipe, checkpoint=keep).run()
+    torch.manual_seed(99)  # another process begins with other random numbers
+    loop = TrainingLoop(network(), Blobs(), recipe)
+    loop.load_state_dict(states[1])
+    resumed = loop.run()
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_norms_and_biases_are_not_decayed():
+    loop = TrainingLoop(network(), Blobs(), Recipe(epochs=1, learning_rate=0.1, weight_decay=0.5))
+    decayed, others = loop.optimizer.param_groups
+    assert {p.ndim for p in decayed["params"]} == {2}
+    assert others["weight_decay"] == 0
+    assert len(others["params"]) == 4
+
+
+def test_the_average_is_the_exponential_mean_of_the_weights():
+    net = nn.Linear(4, 2)
+    loop = TrainingLoop(net, Blobs(batches=3), Recipe(epochs=1, learning_rate=0.1))
+    start = net.weight.detach().clone()
+    seen, original = [], loop._average
+
+    def spy():
+        seen.append(net.weight.detach().clone())
+        original()
+
+    loop._average = spy
+    loop.run()
+    mean = start
+    for step, weight in enumerate(seen, 1):
+        decay = min(1 - 1 / 10, (1 + step) / (10 + step))
+        mean = decay * mean + (1 - decay) * weight
+    assert torch.allclose(loop.average.weight, mean, atol=1e-6)
+
+
+def test_confusion_counts_true_by_predicted_and_weighs_batches_by_their_size():
+    class Fixed(nn.Module):
+        def forward(self, x):
+            return nn.functional.one_hot(x.long(), 3).float() * 4
+
+    batches = [
+        (torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 2, 1])),
+        (torch.tensor([0]), torch.tensor([2])),
+    ]
+    matrix, loss = confusion(Fixed(), batches)
+    assert matrix.tolist() == [[1, 0, 0], [0, 1, 1], [1, 0, 1]]
+    right, wrong = (math.log(math.exp(4) + 2) - v for v in (4, 0))
+    assert loss == pytest.approx((3 * right + 2 * wrong) / 5, rel=1e-5)
+    assert evaluate(Fixed(), batches)[1] == pytest.approx(3 / 5)
+
+
+def test_nothing_to_evaluate_is_an_error():
+    with pytest.raises(ValueError, match="no images"):
+        evaluate(network(), [])
