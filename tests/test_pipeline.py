@@ -370,3 +370,64 @@ def test_weights_of_another_network_are_one_line(finished, tmp_path, capsys):
     errors = capsys.readouterr().err
     assert "does not fit" in errors
     assert errors.count("\n") == 1
+
+
+PHONE = """
+device: pixel1
+latency: 60
+images: {size: 224}
+search: {warmup_epochs: 0, epochs: 1, architecture_every: 1, batch_size: 2}
+training: {epochs: 1, batch_size: 2}
+"""
+
+
+def test_a_published_table_needs_no_phone(tmp_path, monkeypatch):
+    """The whole job but for its length: two steps each; what is left is a derived network within the budget."""
+    from PIL import Image
+
+    from proxyless import pipeline, settings, stages
+    from proxyless.architecture import Architecture
+    from proxyless.latency import published
+    from proxyless.spaces import space_of
+
+    rng = np.random.default_rng(0)
+    for name in ("one", "two"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(12):
+            Image.fromarray(rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(
+                tmp_path / "photos" / name / f"{i}.png"
+            )
+    monkeypatch.setattr(stages.Batches, "steps", lambda self: 2)
+    monkeypatch.setattr(stages.Batches, "valid", lambda self: self._ready([next(self.held_out(0))]))
+    monkeypatch.setattr(stages.Batches, "test", lambda self: self._ready([next(self.held_out(1))]))
+    (tmp_path / "phone.yaml").write_text(PHONE)
+    chosen = settings.load(tmp_path / "phone.yaml").replace({"data": str(tmp_path / "photos")})
+    result = pipeline.search(chosen, tmp_path / "run")
+    architecture = Architecture.load(tmp_path / "run" / "architecture.json")
+    table = published.table("pixel1", space_of(architecture))
+    assert result.values["latency_predicted_ms"] == pytest.approx(table.of(architecture))
+    assert table.of(architecture) <= 60
+    assert result.values["latency_measured_ms"] is None
+    assert "pixel1" in (tmp_path / "run" / "report.html").read_text()
+    from proxyless.cli.output import summary
+
+    assert "on pixel1, budget 60 ms" in summary(result.values, tmp_path)
+
+
+def test_a_published_table_of_another_space_is_one_line(tmp_path, capsys):
+    from proxyless.cli import main
+
+    arguments = ["search", "--data", "digits", "--device", "pixel1", "--latency", "80", "--out", str(tmp_path / "run")]
+    assert main([*arguments, "--quiet"]) == 2
+    assert "the published table pixel1 has no" in capsys.readouterr().err
+    assert main([*arguments, "--quiet", "--measure-threads", "2"]) == 2
+    assert "is a published table" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("update", ["all-path", "reinforce"])
+def test_other_update_rules_run_the_same_job(update, config, tmp_path):
+    done = proxyless(
+        *("search", "--config", config, "--out", tmp_path / "run", "--search-update", update, "--quiet"),
+        *("--search-epochs", 1, "--training-epochs", 1),
+    )
+    assert "test accuracy" in done.stdout

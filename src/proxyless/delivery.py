@@ -104,7 +104,7 @@ def finish(
     held_out_matrix, _ = confusion(network, batches.valid())
     files.write_json(run.confusion, {"classes": list(images.classes), "matrix": matrix.tolist()})
     inputs = example_inputs(((1, *space.input_shape),))
-    measured = measure_exported(run, space, target, effort(settings))
+    measured = measure_exported(run, space, target, effort(settings)) if target.here else None
     values: dict[str, Any] = {
         "test_accuracy": float(matrix.diagonal().sum() / matrix.sum()),
         "valid_accuracy": float(held_out_matrix.diagonal().sum() / held_out_matrix.sum()),
@@ -113,9 +113,9 @@ def finish(
         "macs": count_macs(network, inputs),
         "latency_budget_ms": settings.latency,
         "latency_predicted_ms": None,
-        "latency_measured_ms": measured.ms,
-        "latency_low_ms": measured.low_ms,
-        "latency_high_ms": measured.high_ms,
+        "latency_measured_ms": measured.ms if measured else None,
+        "latency_low_ms": measured.low_ms if measured else None,
+        "latency_high_ms": measured.high_ms if measured else None,
         "architecture": space.describe(architecture),
         "data": images.source,
         "device": target.describe(),

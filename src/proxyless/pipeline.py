@@ -12,12 +12,14 @@ from proxyless.data import ImageData
 from proxyless.delivery import Result, finish
 from proxyless.errors import ProxylessError
 from proxyless.latency import measure as measuring
+from proxyless.latency import published
 from proxyless.latency.device import Device, device
 from proxyless.latency.table import LatencyTable
 from proxyless.progress import Logged, Reporter, Silent
 from proxyless.run_folder import RunFolder, check_usable, open_run
 from proxyless.settings import Settings
 from proxyless.spaces import Space
+from proxyless.spaces.mobilenet import MobileNetSpace
 from proxyless.stages import effort, run_derivation, run_search, run_training, schedule, supernet_of, timed
 from proxyless.supernet import Supernet
 
@@ -83,7 +85,7 @@ def train(settings: Settings, architecture: Architecture, out: Path, reporter: R
     log.stage("data")
     images = _load(settings, log)
     found = {"classes": len(images.classes), "channels": images.channels, "image_size": images.image_size}
-    arguments = dict(architecture.arguments) | found | {"dropout": settings.training.dropout}
+    arguments = dict(architecture.arguments) | found | _regularisation(settings)
     space = spaces.make(architecture.space, arguments)
     architecture = space.architecture(dict(architecture.choices))
     space.build(architecture)
@@ -138,13 +140,21 @@ def _load(settings: Settings, log: Reporter) -> ImageData:
     changes: dict[str, Any] = {"cutout": settings.training.cutout}
     if chosen.flip is not None:
         changes["flip"] = chosen.flip
+    if chosen.crop_scale is not None:
+        changes["min_scale"] = chosen.crop_scale
     return dataclasses.replace(images, augmentation=dataclasses.replace(images.augmentation, **changes))
 
 
 def _space_arguments(settings: Settings) -> dict[str, Any]:
-    chosen = dataclasses.asdict(settings.space)
+    chosen = {name: value for name, value in dataclasses.asdict(settings.space).items() if value is not None}
     del chosen["name"]
-    return chosen | {"dropout": settings.training.dropout}
+    return chosen | _regularisation(settings)
+
+
+def _regularisation(settings: Settings) -> dict[str, Any]:
+    """What the derived network has for its training alone; a space takes only what it knows."""
+    drop_path = {"drop_path": settings.training.drop_path} if settings.training.drop_path else {}
+    return {"dropout": settings.training.dropout} | drop_path
 
 
 def _space(settings: Settings, images: ImageData) -> Space:
@@ -181,6 +191,12 @@ def _resolved(settings: Settings, images: ImageData, space: Space) -> Settings:
 
 
 def _measured(settings: Settings, supernet: Supernet, space: Space, target: Device, log: Reporter) -> LatencyTable:
+    if not target.here:
+        if not isinstance(space, MobileNetSpace):
+            raise ProxylessError(
+                f"device {target.name} is a published table of the space mobilenet, not of {space.name}"
+            )
+        return LatencyTable.of_cost(published.table(target.name, space), target.describe())
     chosen = settings.measure
     return measuring.measure_table(
         supernet,

@@ -27,6 +27,23 @@ class Update(Enum):
 
     TWO_PATH = "two-path"
     ALL_PATH = "all-path"
+    REINFORCE = "reinforce"
+
+
+class LossForm(Enum):
+    """How the expected latency enters the loss of the architecture parameters."""
+
+    ADD_LINEAR = "add-linear"
+    MUL_LOG = "mul-log"
+    WEIGHTED = "weighted"
+    NONE = "none"
+
+
+class ZeroGate(Enum):
+    """What an architecture step does with a choice whose active candidate is Zero."""
+
+    EXACT = "exact"
+    SKIPPED = "skipped"
 
 
 @dataclass(frozen=True)
@@ -38,6 +55,7 @@ class ImageSettings:
     test_fraction: float = _setting(0.15, "share held out for the final test where the data has no test split")
     skip_corrupt: bool = _setting(False, "leave out images that cannot be read instead of stopping")
     flip: bool | None = _setting(None, "mirror training images; default: yes, but not for digits")
+    crop_scale: float | None = _setting(None, "smallest share of an image that is cropped; default: 0.35 from 64 px on")
 
 
 @dataclass(frozen=True)
@@ -49,8 +67,12 @@ class SpaceSettings:
     depths: tuple[int, ...] | None = _setting(
         None, "most blocks of each of the six stages; default: from the image size"
     )
-    kernels: tuple[int, ...] = _setting((3, 5, 7), "kernel sizes of the candidates")
-    expansions: tuple[int, ...] = _setting((3, 6), "expansion factors of the candidates")
+    first_width: int | None = _setting(None, "width of the first stage before the multiplier; default: 24")
+    kernels: tuple[int, ...] | None = _setting(None, "kernel sizes of the candidates; default: 3 5 7")
+    expansions: tuple[int, ...] | None = _setting(None, "expansion factors of the candidates; default: 3 6")
+    blocks: int | None = _setting(None, "space tree: residual blocks of a stage; default: 18")
+    stem: int | None = _setting(None, "space tree: channels of the first convolution; default: 16")
+    final_width: int | None = _setting(None, "space tree: channels of the last block; default: 400")
 
 
 @dataclass(frozen=True)
@@ -80,9 +102,12 @@ class SearchSettings:
     weight_decay: float = _setting(4e-5, "of the weights on the path")
     label_smoothing: float = _setting(0.1, "of the loss of the weights")
     architecture_every: int = _setting(2, "weight steps for one architecture step")
+    architecture_delay: int = _setting(0, "epochs of the search before the first architecture step")
+    zero_gate: ZeroGate = _setting(ZeroGate.EXACT, "gradient where Zero is active; skipped: none, the authors' program")
     architecture_learning_rate: float | None = _setting(
         None, "of Adam; default: such that rate x steps is 24, as in the paper, at most 0.05"
     )
+    loss: LossForm = _setting(LossForm.ADD_LINEAR, "how the expected latency enters the loss")
     latency_weight: float = _setting(0.1, "lambda of the latency term, or where its multiplier starts")
     multiplier_gain: float | None = _setting(
         None, "of the multiplier that meets the budget; default: 25 / architecture steps; 0: lambda stays fixed"
@@ -100,6 +125,7 @@ class TrainingSettings:
     weight_decay: float = _setting(4e-5, "not of norms and biases")
     label_smoothing: float = _setting(0.1, "of the loss")
     dropout: float = _setting(0.0, "before the classifier")
+    drop_path: float = _setting(0.0, "space tree: probability that the last residual block is left out for an image")
     ema: bool = _setting(True, "deliver the moving average of the weights")
     cutout: int = _setting(0, "side in px of a square cut out of training images")
 

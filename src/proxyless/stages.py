@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,11 @@ from proxyless.progress import Reporter
 from proxyless.run_folder import RunFolder
 from proxyless.search.budget import best_under_budget
 from proxyless.search.gradient import AllPathUpdate, GradientUpdate, TwoPathUpdate
-from proxyless.search.loop import Schedule, SearchLoop
-from proxyless.search.objective import BudgetLoss
-from proxyless.settings import Settings, Update
+from proxyless.search.loop import ArchitectureUpdate, Schedule, SearchLoop
+from proxyless.search.objective import BudgetLoss, Objective, ScaledLoss, TaskOnly, WeightedLoss
+from proxyless.search.reinforce import ReinforceUpdate
+from proxyless.search.reward import LatencyReward
+from proxyless.settings import LossForm, Settings, Update, ZeroGate
 from proxyless.spaces import Space
 from proxyless.supernet import Supernet
 from proxyless.training.loop import Recipe, TrainingLoop
@@ -45,6 +47,7 @@ def schedule(settings: Settings) -> Schedule:
         weight_decay=chosen.weight_decay,
         label_smoothing=chosen.label_smoothing,
         architecture_every=chosen.architecture_every,
+        architecture_delay=chosen.architecture_delay,
         seed=settings.seed,
     )
 
@@ -127,6 +130,32 @@ def _load_state(path: Path) -> dict[str, Any]:
         ) from None
 
 
+def architecture_update(settings: Settings, supernet: Supernet, table: LatencyTable) -> ArchitectureUpdate:
+    """The update rule that the settings of the search describe."""
+    chosen, budget = settings.search, settings.latency
+    assert chosen.architecture_learning_rate is not None
+    assert chosen.multiplier_gain is not None
+    assert budget is not None
+    rate = chosen.architecture_learning_rate
+    if chosen.update is Update.REINFORCE:
+        return ReinforceUpdate(supernet, LatencyReward(table, budget), learning_rate=rate)
+    objectives: dict[LossForm, Callable[[], Objective]] = {
+        LossForm.ADD_LINEAR: lambda: BudgetLoss(
+            table, budget, weight=chosen.latency_weight, gain=chosen.multiplier_gain or 0.0
+        ),
+        LossForm.MUL_LOG: lambda: ScaledLoss(table, budget),
+        LossForm.WEIGHTED: lambda: WeightedLoss(table, chosen.latency_weight),
+        LossForm.NONE: TaskOnly,
+    }
+    kinds: dict[Update, type[GradientUpdate]] = {Update.TWO_PATH: TwoPathUpdate, Update.ALL_PATH: AllPathUpdate}
+    return kinds[chosen.update](
+        supernet,
+        objectives[chosen.loss](),
+        learning_rate=rate,
+        skip_zero=chosen.zero_gate is ZeroGate.SKIPPED,
+    )
+
+
 def run_search(
     settings: Settings,
     supernet: Supernet,
@@ -140,13 +169,9 @@ def run_search(
     log.stage("search")
     assert settings.latency is not None
     chosen = settings.search
-    assert chosen.architecture_learning_rate is not None
-    assert chosen.multiplier_gain is not None
     where = processor()
     _on(supernet, where)
-    objective = BudgetLoss(table, settings.latency, weight=chosen.latency_weight, gain=chosen.multiplier_gain)
-    kinds: dict[Update, type[GradientUpdate]] = {Update.TWO_PATH: TwoPathUpdate, Update.ALL_PATH: AllPathUpdate}
-    update = kinds[chosen.update](supernet, objective, learning_rate=chosen.architecture_learning_rate)
+    update = architecture_update(settings, supernet, table)
     loop = SearchLoop(
         supernet,
         update,
@@ -154,7 +179,7 @@ def run_search(
         schedule(settings),
         expected_cost=lambda probabilities: float(table.expected(probabilities)),
         start=spaces.shared_start(space, supernet) if chosen.shared_start else None,
-        measures=lambda: {"multiplier": objective.weight, "budget_ms": objective.budget},
+        measures=lambda: {"budget_ms": settings.latency} | update.measures(),
         report=lambda metrics: files.append_json_line(run.search_history, metrics),
         checkpoint=lambda state: _save_state(run.search_checkpoint, state),
         advance=log.advance,
@@ -188,6 +213,8 @@ def run_derivation(
     for attempt in range(6):
         path = best_under_budget(supernet, table, max(aim, table.smallest()))
         architecture = space.architecture(dict(architecture_of(supernet, path).choices))
+        if not target.here:
+            break
         (found,) = measuring.measure_networks([space.build(architecture)], shapes, target, effort(settings))
         tried.append(MeasuredNetwork(architecture.choices, found.ms, found.low_ms, found.high_ms, "check"))
         log.advance(attempt + 1, 6, {})

@@ -263,3 +263,18 @@ def test_state_survives_the_way_through_a_checkpoint(supernet, batch):
     resumed = supernet.alpha.detach().clone()
     run(10, start)
     assert torch.equal(resumed, supernet.alpha)
+
+
+def test_the_authors_rule_leaves_a_choice_alone_whose_active_candidate_is_zero(supernet, batch):
+    """Kept for the paper's recipes only; the exact rule moves it."""
+    looked = Looked(torch.tensor([[2, 0], [0, 1]]), torch.ones(2, 2, dtype=torch.bool), torch.tensor([0, 0]))
+    moved = {}
+    for skip in (True, False):
+        start = supernet.alpha.detach().clone()
+        update = TwoPathUpdate(supernet, BudgetLoss(COST, 2.0), skip_zero=skip)
+        fixed_look(update, looked)
+        update.step(batch, criterion)
+        moved[skip] = (supernet.alpha.detach() != start).any(dim=1).tolist()
+        with torch.no_grad():
+            supernet.alpha.copy_(start)
+    assert moved == {True: [False, True], False: [True, True]}

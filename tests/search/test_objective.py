@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from proxyless.latency.table import CostTable
-from proxyless.search.objective import BudgetLoss
+from proxyless.search.objective import BudgetLoss, ScaledLoss, Several, TaskOnly, WeightedLoss
 
 COST = CostTable("ms", 1.0, {"a": {"x": 2.0, "y": 4.0}})
 EVEN = torch.tensor([[0.5, 0.5]], dtype=torch.float64)
@@ -47,3 +47,40 @@ def test_the_multiplier_brings_the_expected_cost_to_the_budget():
 def test_a_budget_of_nothing_is_refused():
     with pytest.raises(ValueError, match="above 0 ms"):
         BudgetLoss(COST, 0.0)
+
+
+def test_the_scaled_form_is_that_of_the_authors():
+    cost = CostTable("ms", 10.0, {"a": {"x": 20.0, "y": 40.0}})
+    loss = ScaledLoss(cost, 80.0).loss(torch.tensor(2.0, dtype=torch.float64), EVEN)
+    assert loss.item() == pytest.approx(0.2 * 2.0 * (math.log(40.0) / math.log(80.0)) ** 0.3)
+
+
+def test_the_scaled_form_refuses_costs_whose_logarithm_is_negative():
+    with pytest.raises(ValueError, match="above 1 ms"):
+        ScaledLoss(CostTable("ms", 0.1, {"a": {"x": 0.2, "y": 0.4}}), 0.5)
+
+
+def test_the_weighted_form_is_eq_7():
+    loss = WeightedLoss(COST, 0.25).loss(torch.tensor(2.0, dtype=torch.float64), EVEN)
+    assert loss.item() == pytest.approx(2.0 + 0.25 * 4.0)
+
+
+def test_without_a_cost_the_loss_is_the_tasks():
+    task = torch.tensor(2.0)
+    assert TaskOnly().loss(task, EVEN) is task
+
+
+def test_several_costs_add_up_and_each_keeps_its_own_multiplier():
+    parameters = CostTable("parameters", 100.0, {"a": {"x": 50.0, "y": 150.0}})
+    one, two = BudgetLoss(COST, 2.0, weight=0.1, gain=0.2), BudgetLoss(parameters, 400.0, weight=0.3, gain=0.2)
+    both = Several([one, two])
+    loss = both.loss(torch.tensor(1.0, dtype=torch.float64), EVEN)
+    assert loss.item() == pytest.approx(1.0 + 0.1 * (4.0 / 2.0 - 1) + 0.3 * (200.0 / 400.0 - 1))
+    assert (both.cost, both.budget) == (COST, 2.0)
+    both.adapt(EVEN)
+    assert one.weight > 0.1
+    assert two.weight < 0.3
+    state = both.state_dict()
+    other = Several([BudgetLoss(COST, 2.0, gain=0.2), BudgetLoss(parameters, 400.0, gain=0.2)])
+    other.load_state_dict(state)
+    assert other.loss(torch.tensor(1.0), EVEN).item() == both.loss(torch.tensor(1.0), EVEN).item()

@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "accuracy of a run's network on the test split",
     "export": "write a run's network as ONNX again",
     "report": "write a run's report again",
+    "zoo": "the published networks",
 }
 
 

@@ -19,12 +19,15 @@ def summary(values: Mapping[str, Any], run: Path) -> str:
         ("parameters", f"{values['parameters']:,}"),
         ("MACs", f"{values['macs'] / 1e6:.2f} M"),
     ]
-    if values["latency_predicted_ms"] is not None:
-        lines.append(("latency", f"predicted {values['latency_predicted_ms']:.4g} ms"))
-    text = f"measured {measured:.4g} ms on {values['device']['name']}"
+    device = values["device"]["name"]
+    known = [("predicted", values["latency_predicted_ms"]), ("measured", measured)]
+    found = [(f"{how} {ms:.4g} ms", ms) for how, ms in known if ms is not None]
+    text, last = found[-1]
+    text += f" on {device}"
     if budget is not None:
-        text += f", budget {budget:g} ms ({measured / budget - 1:+.1%})"
-    lines += [("" if values["latency_predicted_ms"] is not None else "latency", text)]
+        text += f", budget {budget:g} ms ({last / budget - 1:+.1%})"
+    texts = [text for text, _ in found[:-1]] + [text]
+    lines += [("" if i else "latency", text) for i, text in enumerate(texts)]
     lines += [("model", str(run / "model.onnx")), ("report", str(run / "report.html"))]
     return "\n".join(f"{name:<15} {text}" for name, text in lines)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from proxyless.errors import ProxylessError
+from proxyless.latency import published
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,18 @@ class Device:
     batch: int = 1
     precision: str = "float32"
 
+    @property
+    def here(self) -> bool:
+        """Whether networks can be measured on it; the alternative is a table that somebody else measured."""
+        return self.runtime != PUBLISHED
+
     def describe(self) -> dict[str, Any]:
         """The device, the machine and the runtime's version, as data that goes with every measurement."""
         from proxyless.latency.runtimes import runtime
 
+        if not self.here:
+            known = published.describe(self.name)
+            return asdict(self) | {"machine": known.device, "runtime_version": known.source}
         return asdict(self) | {"machine": machine(), "runtime_version": runtime(self.runtime).version()}
 
     def key(self) -> str:
@@ -42,7 +51,10 @@ class Device:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-DEVICES = {"cpu": Device("cpu", runtime="onnxruntime")}
+PUBLISHED = "published table"
+DEVICES = {"cpu": Device("cpu", runtime="onnxruntime")} | {
+    name: Device(name, runtime=PUBLISHED) for name in published.names()
+}
 
 
 def device(name: str, *, threads: int | None = None, batch: int | None = None) -> Device:
@@ -54,6 +66,8 @@ def device(name: str, *, threads: int | None = None, batch: int | None = None) -
     if name not in DEVICES:
         raise ProxylessError(f"no device called {name!r}: there is {', '.join(DEVICES)}")
     known = DEVICES[name]
+    if not known.here and (threads or batch):
+        raise ProxylessError(f"device {name} is a published table: threads and batch are those it was measured with")
     threads = known.threads if threads is None else threads
     batch = known.batch if batch is None else batch
     if threads < 1 or batch < 1:

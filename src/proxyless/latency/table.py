@@ -155,9 +155,15 @@ class LatencyTable(Cost):
     @property
     def rows(self) -> Rows:
         return {
-            name: {op: self.factor * t.ms + self.per_block_ms if t.ms > 0 else 0.0 for op, t in row.items()}
+            name: {op: self.factor * t.ms + self.per_block_ms if t.ms else 0.0 for op, t in row.items()}
             for name, row in self.entries.items()
         }
+
+    @classmethod
+    def of_cost(cls, cost: Cost, device: Mapping[str, Any]) -> LatencyTable:
+        """A table somebody else measured, in ms, in the form of our own: without intervals and correction."""
+        rows = {name: {op: Interval(ms, ms, ms) for op, ms in row.items()} for name, row in cost.rows.items()}
+        return cls(device, cost.fixed, 1.0, 0.0, rows)
 
     def save(self, path: str | Path) -> None:
         """Write it as JSON, with the prediction for each whole network beside its measurement."""

@@ -70,16 +70,19 @@ def regularized_evolution(
 ) -> Strategy:
     """Aging evolution (Real et al., 2019): the best of a random sample is mutated at one choice, the oldest dies.
 
-    Mutations that are not allowed are drawn again.
+    Mutations that are not allowed, or were asked for before, are left out; where none is left, a random network comes.
     """
+    asked: set[Path] = set()
     alive: deque[tuple[float, Path]] = deque(maxlen=population)
     for _ in range(population):
         path = draw(counts, allowed, rng)
+        asked.add(path)
         alive.append(((yield path), path))
     while True:
         _, parent = max(alive[int(i)] for i in rng.choice(len(alive), min(sample, len(alive)), replace=False))
-        options = [child for child in _changed(parent, counts, 1) if allowed(child)]
+        options = [child for child in _changed(parent, counts, 1) if child not in asked and allowed(child)]
         child = options[int(rng.integers(len(options)))] if options else draw(counts, allowed, rng)
+        asked.add(child)
         alive.append(((yield child), child))
 
 

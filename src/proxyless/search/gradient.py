@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from proxyless.architecture import Architecture, architecture_of
-from proxyless.choice import Choice, Gating
+from proxyless.choice import Choice, Gating, Zero
 from proxyless.search.budget import best_under_budget
-from proxyless.search.objective import Objective
+from proxyless.search.objective import BudgetLoss, Objective
 from proxyless.supernet import Supernet, batch_statistics
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
@@ -65,6 +65,8 @@ class GradientUpdate(ABC):
         objective: what is minimised; its cost must fit the supernet.
         optimizer: of ``[supernet.alpha]``; the authors' Adam(betas=(0, 0.999)) without decay when None.
         learning_rate: of that default optimizer (authors' default for ImageNet 1e-3).
+        skip_zero: leave a choice alone whose active candidate is Zero, as the authors' program does. That biases alpha,
+            since the gate gradient there is as exact as any other; only for repeating the paper's recipes.
     """
 
     def __init__(
@@ -74,11 +76,13 @@ class GradientUpdate(ABC):
         *,
         optimizer: torch.optim.Optimizer | None = None,
         learning_rate: float = 1e-3,
+        skip_zero: bool = False,
     ) -> None:
         if objective.cost is not None:
             objective.cost.check(supernet)
         self.supernet = supernet
         self.objective = objective
+        self.skip_zero = skip_zero
         self.optimizer = optimizer or torch.optim.Adam([supernet.alpha], lr=learning_rate, betas=(0.0, 0.999))
 
     @abstractmethod
@@ -129,6 +133,9 @@ class GradientUpdate(ABC):
         alpha = self.supernet.alpha
         with torch.no_grad():
             before = alpha.clone()
+            if self.skip_zero:
+                choices = enumerate(self.supernet.choices.values())
+                used = used - {row for row, choice in choices if isinstance(choice.candidate(choice.active), Zero)}
             ran = torch.tensor([row in used for row in range(len(alpha))], device=alpha.device)
             touched = torch.zeros_like(self.supernet.mask).scatter(1, looked.support, looked.valid) & ran[:, None]
             alpha.grad = gradient * touched
@@ -140,10 +147,14 @@ class GradientUpdate(ABC):
 
     def derive(self) -> Architecture:
         """The most probable architecture that keeps the objective's budget, if it has one (see :mod:`.budget`)."""
-        cost, budget = self.objective.cost, getattr(self.objective, "budget", None)
+        cost, budget = self.objective.cost, self.objective.budget
         if cost is None or budget is None:
             return architecture_of(self.supernet)
         return architecture_of(self.supernet, best_under_budget(self.supernet, cost, budget))
+
+    def measures(self) -> dict[str, float]:
+        """What to report beside the loss: the multiplier of a budget."""
+        return {"multiplier": self.objective.weight} if isinstance(self.objective, BudgetLoss) else {}
 
     def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint: the optimizer's and the objective's."""

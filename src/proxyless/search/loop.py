@@ -26,6 +26,8 @@ class ArchitectureUpdate(Protocol):
 
     def step(self, batch: Batch, criterion: Criterion) -> StepResult: ...
 
+    def measures(self) -> Metrics: ...
+
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
@@ -62,6 +64,7 @@ class Schedule:
         weight_decay: of the weights on the path.
         label_smoothing: of the loss of the weight steps; architecture steps use plain cross-entropy.
         architecture_every: weight steps for one architecture step (authors' default 5).
+        architecture_delay: epochs of the search before the first architecture step (authors' default 1).
         report_every: weight steps between two reports.
         shared: share of the warm-up's steps that belong to the shared start, where the loop is given one.
         seed: of dropout and the like.
@@ -73,13 +76,14 @@ class Schedule:
     weight_decay: float = 4e-5
     label_smoothing: float = 0.1
     architecture_every: int = 5
+    architecture_delay: int = 0
     report_every: int = 20
     shared: float = 0.5
     seed: int = 0
 
     def architecture_steps(self, steps: int) -> int:
         """Number of architecture steps, with ``steps`` weight steps an epoch."""
-        return self.epochs * (steps // self.architecture_every)
+        return max(0, self.epochs - self.architecture_delay) * (steps // self.architecture_every)
 
 
 @dataclass
@@ -168,7 +172,7 @@ class SearchLoop:
             self.optimizer.step()
             self.optimizer.zero_grad()  # to None: what is not on the next path has no gradient, momentum or decay
             mean.add(loss=loss.detach(), accuracy=_accuracy(outputs.detach(), targets))
-            if searching and (step + 1) % schedule.architecture_every == 0:
+            if searching and first >= schedule.architecture_delay and (step + 1) % schedule.architecture_every == 0:
                 batch = next(held_out)
                 result = self.update.step(batch, nn.functional.cross_entropy)
                 mean.add(architecture_loss=torch.tensor(result.task_loss))

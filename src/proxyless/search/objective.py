@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -14,6 +15,7 @@ class Objective(Protocol):
     """What an architecture step minimises."""
 
     cost: Cost | None
+    budget: float | None
 
     def loss(self, task_loss: Tensor, probabilities: Tensor) -> Tensor:
         """The loss of the architecture parameters.
@@ -28,31 +30,108 @@ class Objective(Protocol):
         """Called after each architecture step with the new path probabilities, (choices, candidates)."""
         ...
 
-    def state_dict(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, Any]:
         """What the objective has learnt, for a checkpoint."""
         ...
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state of a checkpoint."""
         ...
 
 
-class TaskOnly:
-    """The task's loss alone: a search that does not know the device."""
-
-    cost: Cost | None = None
-
-    def loss(self, task_loss: Tensor, probabilities: Tensor) -> Tensor:
-        return task_loss
+class _Fixed:
+    """An objective that learns nothing on the way."""
 
     def adapt(self, probabilities: Tensor) -> None:
         pass
 
-    def state_dict(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, Any]:
         return {}
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         pass
+
+
+class TaskOnly(_Fixed):
+    """The task's loss alone: a search that does not know the device."""
+
+    cost: Cost | None = None
+    budget: float | None = None
+
+    def loss(self, task_loss: Tensor, probabilities: Tensor) -> Tensor:
+        return task_loss
+
+
+class WeightedLoss(_Fixed):
+    """task loss + weight * E[cost]: Eq. 7 as it stands, without a budget; ``weight`` is lambda 2, per unit of cost."""
+
+    def __init__(self, cost: Cost, weight: float) -> None:
+        self.cost: Cost | None = cost
+        self._cost = cost
+        self.budget: float | None = None
+        self.weight = weight
+
+    def loss(self, task_loss: Tensor, probabilities: Tensor) -> Tensor:
+        return task_loss + self.weight * self._cost.expected(probabilities)
+
+
+class ScaledLoss(_Fixed):
+    """scale * task loss * (log E[cost] / log budget)^exponent: the form ``mul#log`` of the authors' program.
+
+    Args:
+        cost: what is weighed.
+        budget: where the loss is ``scale`` times the task's (authors' default 80 ms for mobile).
+        scale: authors' default 0.2.
+        exponent: authors' default 0.3.
+
+    Raises:
+        ValueError: budget and smallest cost are not both above 1: the logarithm of a cost below 1 is negative.
+    """
+
+    def __init__(self, cost: Cost, budget: float, *, scale: float = 0.2, exponent: float = 0.3) -> None:
+        if budget <= 1 or cost.smallest() <= 1:
+            raise ValueError(
+                f"the scaled loss needs costs above 1 {cost.unit}, got a budget of {budget:g} and a smallest cost of"
+                f" {cost.smallest():g}: give the cost in a smaller unit, or add the latency to the loss instead"
+            )
+        self.cost: Cost | None = cost
+        self._cost = cost
+        self.budget: float | None = budget
+        self.scale, self.exponent, self._reference = scale, exponent, math.log(budget)
+
+    def loss(self, task_loss: Tensor, probabilities: Tensor) -> Tensor:
+        relative = self._cost.expected(probabilities).log() / self._reference
+        return self.scale * task_loss * relative**self.exponent
+
+
+class Several:
+    """Objectives one upon the other: each takes the loss of the one before for its task loss.
+
+    With ``[BudgetLoss(latency, 2.0), BudgetLoss(parameters, 1e6)]`` both costs count. The first cost and budget are
+    those a derived network must keep.
+    """
+
+    def __init__(self, objectives: Sequence[Objective]) -> None:
+        if not objectives:
+            raise ValueError("at least one objective is needed")
+        self.objectives = list(objectives)
+        self.cost, self.budget = self.objectives[0].cost, self.objectives[0].budget
+
+    def loss(self, task_loss: Tensor, probabilities: Tensor) -> Tensor:
+        for objective in self.objectives:
+            task_loss = objective.loss(task_loss, probabilities)
+        return task_loss
+
+    def adapt(self, probabilities: Tensor) -> None:
+        for objective in self.objectives:
+            objective.adapt(probabilities)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"objectives": [objective.state_dict() for objective in self.objectives]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for objective, own in zip(self.objectives, state["objectives"], strict=True):
+            objective.load_state_dict(own)
 
 
 class BudgetLoss:
@@ -86,24 +165,25 @@ class BudgetLoss:
             raise ValueError(f"a budget is above 0 {cost.unit}, got {budget}")
         self.cost: Cost | None = cost
         self._cost = cost
-        self.budget = budget
+        self.budget: float | None = budget
+        self._budget = budget
         self.weight = self._lasting = weight
         self.gain = gain
         self.damping = damping
         self.limits = limits
 
     def loss(self, task_loss: Tensor, probabilities: Tensor) -> Tensor:
-        return task_loss + self.weight * (self._cost.expected(probabilities) - self.budget) / self.budget
+        return task_loss + self.weight * (self._cost.expected(probabilities) - self._budget) / self._budget
 
     def adapt(self, probabilities: Tensor) -> None:
         if self.gain > 0:
-            excess = float(self._cost.expected(probabilities)) / self.budget - 1
+            excess = float(self._cost.expected(probabilities)) / self._budget - 1
             low, high = self.limits
             self._lasting = min(max(self._lasting * math.exp(self.gain * excess), low), high)
             self.weight = self._lasting * math.exp(self.damping * min(excess, 1.0))
 
-    def state_dict(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, Any]:
         return {"weight": self.weight, "lasting": self._lasting}
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.weight, self._lasting = state["weight"], state["lasting"]

@@ -23,8 +23,8 @@ from proxyless.search.gradient import Criterion, StepResult
 from proxyless.search.reward import Reward
 from proxyless.supernet import Supernet, batch_statistics
 
-STEPS = 2_000
-"""Steps the budget of a :class:`Limit` is divided into; a candidate's cost is rounded up to whole steps."""
+STATES = 4_000
+"""Most sums of costs a :class:`Limit` keeps apart at a choice."""
 
 Metric = Callable[[Tensor, Tensor], float]
 """(outputs, targets) -> how good the outputs are, higher is better."""
@@ -38,9 +38,10 @@ def top1(outputs: Tensor, targets: Tensor) -> float:
 class Limit:
     """The networks whose cost is at most a budget, and how probable each candidate is among them.
 
-    Sampling and probabilities are by dynamic programming over the budget left, so they take the same time however few
-    of the networks fit. Costs are rounded up to 1/2,000 of what the budget leaves above the cheapest network: the
-    budget is kept, and a network is missed only when it lies within (choices / 2,000) of that.
+    Sampling and probabilities are by dynamic programming over the cost spent so far, so they take the same time however
+    few of the networks fit, and are exact where no more than 4,000 different sums occur. Otherwise costs are rounded up
+    to 1/4,000 of what the budget leaves above the cheapest network: the budget is kept all the same, and a network is
+    missed only when it lies within (choices / 4,000) of that.
 
     Args:
         cost: what is bounded, one row a choice.
@@ -59,27 +60,27 @@ class Limit:
         self.cost = cost
         self.budget = budget
         rows = [torch.tensor(list(row.values()), dtype=torch.float64) for row in cost.rows.values()]
-        spare = budget - cost.smallest()
-        step = spare / STEPS if spare > 0 else 1.0
-        too_much = STEPS + 1
-        self.weights = torch.full((len(rows), max(map(len, rows))), too_much)
+        self.shape = len(rows), max(map(len, rows))
+        excess = torch.full(self.shape, torch.inf, dtype=torch.float64)
         for row, costs in enumerate(rows):
-            # A hair above whole steps counts as whole: what makes up the budget exactly must fit in it.
-            whole = ((costs - costs.min()) / step - 1e-9).ceil().clamp(max=too_much)
-            self.weights[row, : len(costs)] = whole.long()
-        left = torch.arange(STEPS + 1)
-        # Where in a row of STEPS + 1 times minus infinity followed by a value for each number of steps left.
-        self._after = STEPS + 1 + left - self.weights[:, :, None]
+            excess[row, : len(costs)] = costs - costs.min()
+        spare = budget - cost.smallest()
+        # What makes up the budget exactly must fit in it, whatever the order in which it is summed.
+        slack = 1e-9
+        self._next = _transitions(excess, spare + slack * budget)
+        if self._next is None:
+            self._next = _transitions((excess / spare * STATES - slack).ceil(), STATES)
 
     def _completions(self, log_p: Tensor) -> list[Tensor]:
-        """For each choice the log probability, by candidate and steps left, that it is taken and the rest then fits.
+        """For each choice the log probability, by candidate and state, that it is taken and the rest then fits.
 
-        ``log_p`` is (choices, candidates); each result is (candidates, STEPS + 1).
+        ``log_p`` is (choices, candidates); each result is (candidates, states), see :func:`_transitions`.
         """
-        none = torch.full((STEPS + 1,), -torch.inf, dtype=log_p.dtype)
-        fits, tables = torch.zeros_like(none), []
+        assert self._next is not None
+        never = torch.full((1,), -torch.inf, dtype=log_p.dtype)
+        fits, tables = torch.zeros(1, dtype=log_p.dtype), []
         for row in reversed(range(len(log_p))):
-            tables.append(log_p[row][:, None] + torch.cat([none, fits])[self._after[row]])
+            tables.append(log_p[row][:, None] + torch.cat([fits, never])[self._next[row]])
             fits = tables[-1].logsumexp(dim=0)
         return tables[::-1]
 
@@ -88,18 +89,39 @@ class Limit:
         log_p = log_p.detach().double().cpu().requires_grad_()
         # The derivative of a log partition function by a log weight is the probability of what it weighs.
         with torch.enable_grad():
-            (p,) = torch.autograd.grad(self._completions(log_p)[0][:, STEPS].logsumexp(dim=0), log_p)
+            (p,) = torch.autograd.grad(self._completions(log_p)[0].logsumexp(dim=0), log_p)
         return p
 
     def sample(self, log_p: Tensor, count: int, generator: torch.Generator) -> Tensor:
         """``count`` paths from p given that they fit, (count, choices)."""
-        left = torch.full((count,), STEPS)
+        assert self._next is not None
+        state = torch.zeros(count, dtype=torch.long)
         path = []
-        for table, weights in zip(self._completions(log_p.detach().double().cpu()), self.weights, strict=True):
-            taken = torch.multinomial(table[:, left].T.softmax(dim=1), 1, generator=generator).squeeze(1)
+        for table, following in zip(self._completions(log_p.detach().double().cpu()), self._next, strict=True):
+            taken = torch.multinomial(table[:, state].T.softmax(dim=1), 1, generator=generator).squeeze(1)
             path.append(taken)
-            left = left - weights[taken]
+            state = following[taken, state]
         return torch.stack(path, dim=1)
+
+
+def _transitions(excess: Tensor, capacity: float) -> list[Tensor] | None:
+    """For each choice the state that follows, by candidate and state; None where a choice has over STATES states.
+
+    A state is the sum of ``excess`` (choices, candidates) of the choices made before. The number after the last state
+    stands for more than ``capacity``. Past the last choice there is one state, "it fits".
+    """
+    spent, tables = torch.zeros(1, dtype=excess.dtype), []
+    for row in range(len(excess)):
+        total = spent + excess[row][:, None]
+        fits = total <= capacity
+        last = row == len(excess) - 1
+        following = torch.zeros(1, dtype=excess.dtype) if last else total[fits].unique()
+        if len(following) > STATES + 1:
+            return None
+        where = torch.zeros(total.shape, dtype=torch.long) if last else torch.searchsorted(following, total)
+        tables.append(torch.where(fits, where, len(following)))
+        spent = following
+    return tables
 
 
 class Policy:
@@ -113,8 +135,8 @@ class Policy:
     """
 
     def __init__(self, alpha: Tensor, mask: Tensor, generator: torch.Generator, limit: Limit | None = None) -> None:
-        if limit is not None and limit.weights.shape != alpha.shape:
-            raise ValueError(f"the limit's costs are {tuple(limit.weights.shape)}, the policy {tuple(alpha.shape)}")
+        if limit is not None and limit.shape != tuple(alpha.shape):
+            raise ValueError(f"the limit's costs are {limit.shape}, the policy {tuple(alpha.shape)}")
         self.alpha, self.mask, self.generator, self.limit = alpha, mask, generator, limit
 
     @classmethod
@@ -278,6 +300,10 @@ class ReinforceUpdate(PolicyGradient):
         with batch_statistics(self.supernet.network), torch.no_grad():
             self.step_with(run)
             return StepResult(float(criterion(seen[0], targets)), seen[0])
+
+    def measures(self) -> dict[str, float]:
+        """What to report beside the loss: the baseline, a moving average of the rewards."""
+        return {} if self.baseline is None else {"baseline": self.baseline}
 
     def derive(self) -> Architecture:
         """The most probable architecture that keeps the reward's budget, if it has one (see :mod:`.budget`)."""
