@@ -19,11 +19,9 @@ from proxyless.latency import measure as measuring
 from proxyless.latency.device import Device
 from proxyless.latency.operators import count_macs, count_parameters, example_inputs
 from proxyless.latency.table import Interval, LatencyTable
-from proxyless.progress import Reporter
 from proxyless.run_folder import RunFolder
-from proxyless.settings import Settings
 from proxyless.spaces import Space
-from proxyless.stages import Batches, effort, supernet_of
+from proxyless.stages import Batches, Job, effort, supernet_of
 from proxyless.training.loop import confusion
 
 Batch = tuple[Tensor, Tensor]
@@ -75,19 +73,12 @@ def recorded_data(run: RunFolder) -> ImageData:
     return data.load(record["source"], record=record)
 
 
-def finish(
-    settings: Settings,
-    space: Space,
-    architecture: Architecture,
-    images: ImageData,
-    target: Device,
-    run: RunFolder,
-    log: Reporter,
-) -> Result:
+def finish(job: Job, architecture: Architecture) -> Result:
     """Export, check and measure a trained network, and write everything that is handed over."""
     from proxyless.report import write_report
 
-    log.stage("check")
+    settings, images, space, target, run = job.settings, job.images, job.space, job.target, job.run
+    job.log.stage("check")
     network = load_network(run)
     describe: dict[str, Any] = {
         "classes": list(images.classes),

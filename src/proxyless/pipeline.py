@@ -17,10 +17,10 @@ from proxyless.latency.device import Device, device
 from proxyless.latency.table import LatencyTable
 from proxyless.progress import Logged, Reporter, Silent
 from proxyless.run_folder import RunFolder, check_usable, open_run
-from proxyless.settings import Settings
+from proxyless.settings import LossForm, Settings
 from proxyless.spaces import Space
 from proxyless.spaces.mobilenet import MobileNetSpace
-from proxyless.stages import effort, run_derivation, run_search, run_training, schedule, supernet_of, timed
+from proxyless.stages import Job, effort, run_derivation, run_search, run_training, schedule, supernet_of, timed
 from proxyless.supernet import Supernet
 
 
@@ -33,10 +33,7 @@ def search(settings: Settings, out: Path, reporter: Reporter | None = None) -> R
         ProxylessError: a mistake in the settings, the data or the folder; nothing is left half-written.
     """
     log = Logged(reporter or Silent())
-    if settings.latency is None:
-        raise ProxylessError("no latency budget: pass --latency MS (`proxyless measure` shows what a space spans)")
-    if settings.latency <= 0:
-        raise ProxylessError(f"--latency must be above 0 ms, got {settings.latency:g}")
+    _check_latency(settings)
     target = _device(settings)
     check_usable(out)
     log.stage("data")
@@ -45,30 +42,28 @@ def search(settings: Settings, out: Path, reporter: Reporter | None = None) -> R
     settings = _resolved(settings, images, space)
     supernet = supernet_of(settings, space)
     known = RunFolder(out)
-    log.stage("measure")
-    if known.config.exists() and known.latency.exists():
-        table = LatencyTable.load(known.latency)
-    else:
-        table = _measured(settings, supernet, space, target, log)
-    table.check(supernet)
-    _check_budget(settings, table, log)
+    table = None
+    if settings.latency is not None:
+        log.stage("measure")
+        resumed = known.config.exists() and known.latency.exists()
+        table = LatencyTable.load(known.latency) if resumed else _measured(settings, supernet, space, target, log)
+        table.check(supernet)
+        _check_budget(settings.latency, settings.device, table, log)
 
     run = open_run(out, settings, images.describe())
     log.path = run.log
     if run.result.exists():
         log.note(f"{out} is finished already: nothing to do")
         return Result(run, files.read_json(run.result))
-    if not run.latency.exists():
+    if table is not None and not run.latency.exists():
         table.save(run.latency)
+    job = Job(settings, images, space, target, table, run, log)
     if not run.architecture.exists():
         with timed(run, "search"):
-            run_search(settings, supernet, space, table, images, run, log)
+            run_search(job, supernet)
         with timed(run, "derive"):
-            run_derivation(settings, supernet, space, table, target, run, log)
-    architecture = Architecture.load(run.architecture)
-    with timed(run, "train"):
-        run_training(settings, space, architecture, images, run, log)
-    return finish(settings, space, architecture, images, target, run, log)
+            run_derivation(job, supernet)
+    return _trained(job, Architecture.load(run.architecture))
 
 
 def train(settings: Settings, architecture: Architecture, out: Path, reporter: Reporter | None = None) -> Result:
@@ -84,11 +79,10 @@ def train(settings: Settings, architecture: Architecture, out: Path, reporter: R
         settings = settings.replace({"images.size": architecture.arguments["image_size"]})
     log.stage("data")
     images = _load(settings, log)
-    found = {"classes": len(images.classes), "channels": images.channels, "image_size": images.image_size}
-    arguments = dict(architecture.arguments) | found | _regularisation(settings)
+    arguments = dict(architecture.arguments) | _format(images) | _regularisation(settings)
     space = spaces.make(architecture.space, arguments)
     architecture = space.architecture(dict(architecture.choices))
-    space.build(architecture)
+    space.build(architecture)  # complains now if the choices are not those of the space
     settings = _resolved(settings, images, space)
     run = open_run(out, settings, images.describe())
     log.path = run.log
@@ -96,9 +90,13 @@ def train(settings: Settings, architecture: Architecture, out: Path, reporter: R
         log.note(f"{out} is finished already: nothing to do")
         return Result(run, files.read_json(run.result))
     architecture.save(run.architecture)
-    with timed(run, "train"):
-        run_training(settings, space, architecture, images, run, log)
-    return finish(settings, space, architecture, images, target, run, log)
+    return _trained(Job(settings, images, space, target, None, run, log), architecture)
+
+
+def _trained(job: Job, architecture: Architecture) -> Result:
+    with timed(job.run, "train"):
+        run_training(job, architecture)
+    return finish(job, architecture)
 
 
 def measure(
@@ -158,8 +156,12 @@ def _regularisation(settings: Settings) -> dict[str, Any]:
 
 
 def _space(settings: Settings, images: ImageData) -> Space:
-    found = {"classes": len(images.classes), "channels": images.channels, "image_size": images.image_size}
-    return spaces.make(settings.space.name, _space_arguments(settings) | found)
+    return spaces.make(settings.space.name, _space_arguments(settings) | _format(images))
+
+
+def _format(images: ImageData) -> dict[str, int]:
+    """What a space must know of the data."""
+    return {"classes": len(images.classes), "channels": images.channels, "image_size": images.image_size}
 
 
 def _resolved(settings: Settings, images: ImageData, space: Space) -> Settings:
@@ -208,15 +210,24 @@ def _measured(settings: Settings, supernet: Supernet, space: Space, target: Devi
     )
 
 
-def _check_budget(settings: Settings, table: LatencyTable, log: Reporter) -> None:
-    assert settings.latency is not None
-    smallest, largest = table.smallest(), table.largest()
-    span = f"the networks of this space take {smallest:.3g} to {largest:.3g} ms on {settings.device}"
-    if settings.latency < smallest:
+def _check_latency(settings: Settings) -> None:
+    if settings.latency is not None and settings.latency <= 0:
+        raise ProxylessError(f"--latency must be above 0 ms, got {settings.latency:g}")
+    if settings.latency is None and settings.search.loss is not LossForm.NONE:
         raise ProxylessError(
-            f"--latency {settings.latency:g} cannot be met: {span}; raise it to at least {smallest:.3g} or choose"
+            "no latency budget: pass --latency MS (`proxyless measure` shows what a space spans), or --search-loss none"
+            " for a search that looks at the task alone"
+        )
+
+
+def _check_budget(budget_ms: float, device: str, table: LatencyTable, log: Reporter) -> None:
+    smallest, largest = table.smallest(), table.largest()
+    span = f"the networks of this space take {smallest:.3g} to {largest:.3g} ms on {device}"
+    if budget_ms < smallest:
+        raise ProxylessError(
+            f"--latency {budget_ms:g} cannot be met: {span}; raise it to at least {smallest:.3g} or choose"
             " a smaller --space-width"
         )
     log.note(span)
-    if settings.latency > largest:
-        log.note(f"a budget of {settings.latency:g} ms binds none of them: a larger --space-width would make use of it")
+    if budget_ms > largest:
+        log.note(f"a budget of {budget_ms:g} ms binds none of them: a larger --space-width would make use of it")

@@ -164,16 +164,26 @@ class Settings:
         return yaml.safe_dump(_plain(self), sort_keys=False)
 
 
+RECIPES = Path(__file__).parent / "recipes"
+
+
+def recipes() -> list[str]:
+    """Names of the shipped recipes."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
 def load(path: str | Path, base: Settings | None = None) -> Settings:
-    """Settings from a YAML file laid over ``base``.
+    """Settings from a YAML file, or the shipped recipe of that name, laid over ``base``.
 
     Raises:
         ProxylessError: the file is missing or no YAML mapping, or holds an unknown setting or a value of a wrong type.
     """
+    if str(path) in recipes():
+        path = RECIPES / f"{path}.yaml"
     try:
         value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ProxylessError(f"{path}: no such config file") from None
+        raise ProxylessError(f"{path}: no such config file, and no recipe: there is {', '.join(recipes())}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ProxylessError(f"{path}: the config cannot be read ({error})") from None
     except yaml.YAMLError as error:

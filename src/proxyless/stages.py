@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,33 @@ from proxyless.search.gradient import AllPathUpdate, GradientUpdate, TwoPathUpda
 from proxyless.search.loop import ArchitectureUpdate, Schedule, SearchLoop
 from proxyless.search.objective import BudgetLoss, Objective, ScaledLoss, TaskOnly, WeightedLoss
 from proxyless.search.reinforce import ReinforceUpdate
-from proxyless.search.reward import LatencyReward
+from proxyless.search.reward import AccuracyReward, LatencyReward
 from proxyless.settings import LossForm, Settings, Update, ZeroGate
 from proxyless.spaces import Space
 from proxyless.supernet import Supernet
 from proxyless.training.loop import Recipe, TrainingLoop
 
 Batch = tuple[Tensor, Tensor]
+
+DERIVATIONS = 6
+"""Most attempts to derive a network whose measured latency keeps the budget."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every stage needs: settings with their defaults filled in, and what has been made of them.
+
+    Args:
+        table: latencies on ``target``; None in a search that looks at the task alone.
+    """
+
+    settings: Settings
+    images: ImageData
+    space: Space
+    target: Device
+    table: LatencyTable | None
+    run: RunFolder
+    log: Reporter
 
 
 def schedule(settings: Settings) -> Schedule:
@@ -130,119 +151,106 @@ def _load_state(path: Path) -> dict[str, Any]:
         ) from None
 
 
-def architecture_update(settings: Settings, supernet: Supernet, table: LatencyTable) -> ArchitectureUpdate:
-    """The update rule that the settings of the search describe."""
+def architecture_update(settings: Settings, supernet: Supernet, table: LatencyTable | None) -> ArchitectureUpdate:
+    """The update rule that the settings of the search describe; without a table it looks at the task alone."""
     chosen, budget = settings.search, settings.latency
     assert chosen.architecture_learning_rate is not None
-    assert chosen.multiplier_gain is not None
-    assert budget is not None
     rate = chosen.architecture_learning_rate
     if chosen.update is Update.REINFORCE:
-        return ReinforceUpdate(supernet, LatencyReward(table, budget), learning_rate=rate)
-    objectives: dict[LossForm, Callable[[], Objective]] = {
-        LossForm.ADD_LINEAR: lambda: BudgetLoss(
-            table, budget, weight=chosen.latency_weight, gain=chosen.multiplier_gain or 0.0
-        ),
-        LossForm.MUL_LOG: lambda: ScaledLoss(table, budget),
-        LossForm.WEIGHTED: lambda: WeightedLoss(table, chosen.latency_weight),
-        LossForm.NONE: TaskOnly,
-    }
+        reward = AccuracyReward() if table is None or budget is None else LatencyReward(table, budget)
+        return ReinforceUpdate(supernet, reward, learning_rate=rate)
     kinds: dict[Update, type[GradientUpdate]] = {Update.TWO_PATH: TwoPathUpdate, Update.ALL_PATH: AllPathUpdate}
     return kinds[chosen.update](
         supernet,
-        objectives[chosen.loss](),
+        _objective(settings, table),
         learning_rate=rate,
         skip_zero=chosen.zero_gate is ZeroGate.SKIPPED,
     )
 
 
-def run_search(
-    settings: Settings,
-    supernet: Supernet,
-    space: Space,
-    table: LatencyTable,
-    images: ImageData,
-    run: RunFolder,
-    log: Reporter,
-) -> None:
+def _objective(settings: Settings, table: LatencyTable | None) -> Objective:
+    chosen, budget = settings.search, settings.latency
+    if table is None or budget is None or chosen.loss is LossForm.NONE:
+        return TaskOnly()
+    if chosen.loss is LossForm.MUL_LOG:
+        return ScaledLoss(table, budget)
+    if chosen.loss is LossForm.WEIGHTED:
+        return WeightedLoss(table, chosen.latency_weight)
+    return BudgetLoss(table, budget, weight=chosen.latency_weight, gain=chosen.multiplier_gain or 0.0)
+
+
+def run_search(job: Job, supernet: Supernet) -> None:
     """Warm up and search; ``supernet`` is searched afterwards, and back on the CPU."""
-    log.stage("search")
-    assert settings.latency is not None
-    chosen = settings.search
-    where = processor()
+    settings, table, run = job.settings, job.table, job.run
+    chosen, where = settings.search, processor()
+    job.log.stage("search")
     _on(supernet, where)
     update = architecture_update(settings, supernet, table)
+    budget = {} if settings.latency is None else {"budget_ms": settings.latency}
     loop = SearchLoop(
         supernet,
         update,
-        Batches(images, chosen.batch_size, settings.seed, where),
+        Batches(job.images, chosen.batch_size, settings.seed, where),
         schedule(settings),
-        expected_cost=lambda probabilities: float(table.expected(probabilities)),
-        start=spaces.shared_start(space, supernet) if chosen.shared_start else None,
-        measures=lambda: {"budget_ms": settings.latency} | update.measures(),
+        expected_cost=None if table is None else lambda probabilities: float(table.expected(probabilities)),
+        start=spaces.shared_start(job.space, supernet) if chosen.shared_start else None,
+        measures=lambda: budget | update.measures(),
         report=lambda metrics: files.append_json_line(run.search_history, metrics),
         checkpoint=lambda state: _save_state(run.search_checkpoint, state),
-        advance=log.advance,
+        advance=job.log.advance,
     )
     if run.search_checkpoint.exists():
         loop.load_state_dict(_load_state(run.search_checkpoint))
-        log.note(f"going on after epoch {loop.epoch} of the search")
+        job.log.note(f"going on after epoch {loop.epoch} of the search")
     loop.run()
     supernet.cpu()
 
 
-def run_derivation(
-    settings: Settings,
-    supernet: Supernet,
-    space: Space,
-    table: LatencyTable,
-    target: Device,
-    run: RunFolder,
-    log: Reporter,
-) -> None:
+def run_derivation(job: Job, supernet: Supernet) -> None:
     """Take the most probable architecture whose *measured* latency keeps the budget.
 
     The table is right within a few percent, so the network it promises is measured as a whole; where that is above
     the budget, the next derivation aims lower by as much.
     """
-    log.stage("derive")
-    assert settings.latency is not None
-    budget = aim = settings.latency
-    shapes = ((target.batch, *space.input_shape),)
+    budget, table = job.settings.latency, job.table
+    job.log.stage("derive")
+    if table is None or budget is None:
+        job.space.architecture(dict(architecture_of(supernet).choices)).save(job.run.architecture)
+        return
+    aim = budget
+    shapes = ((job.target.batch, *job.space.input_shape),)
     tried: list[MeasuredNetwork] = []
-    for attempt in range(6):
+    for attempt in range(DERIVATIONS):
         path = best_under_budget(supernet, table, max(aim, table.smallest()))
-        architecture = space.architecture(dict(architecture_of(supernet, path).choices))
-        if not target.here:
+        architecture = job.space.architecture(dict(architecture_of(supernet, path).choices))
+        if not job.target.here:
             break
-        (found,) = measuring.measure_networks([space.build(architecture)], shapes, target, effort(settings))
+        network = job.space.build(architecture)
+        (found,) = measuring.measure_networks([network], shapes, job.target, effort(job.settings))
         tried.append(MeasuredNetwork(architecture.choices, found.ms, found.low_ms, found.high_ms, "check"))
-        log.advance(attempt + 1, 6, {})
+        job.log.advance(attempt + 1, DERIVATIONS, {})
         if found.ms <= budget or aim <= table.smallest():
             break
         aim = min(aim, table.of_path(path)) * min(0.998, budget / found.ms)
-        log.note(f"measured {found.ms:.4g} ms, above the budget of {budget:g} ms: deriving for {aim:.4g} ms")
-    dataclasses.replace(table, networks=(*table.networks, *tried)).save(run.latency)
-    architecture.save(run.architecture)
+        job.log.note(f"measured {found.ms:.4g} ms, above the budget of {budget:g} ms: deriving for {aim:.4g} ms")
+    dataclasses.replace(table, networks=(*table.networks, *tried)).save(job.run.latency)
+    architecture.save(job.run.architecture)
 
 
-def run_training(
-    settings: Settings, space: Space, architecture: Architecture, images: ImageData, run: RunFolder, log: Reporter
-) -> None:
+def run_training(job: Job, architecture: Architecture) -> None:
     """Train the network of ``architecture`` from scratch and write its weights."""
-    if run.weights.exists():
-        return
     from safetensors.torch import save_file
 
-    log.stage("train")
-    chosen = settings.training
+    settings, run = job.settings, job.run
+    chosen, where = settings.training, processor()
+    if run.weights.exists():
+        return
+    job.log.stage("train")
     assert chosen.epochs is not None
-    where = processor()
     torch.manual_seed(settings.seed)
-    network = _on(space.build(architecture), where)
     loop = TrainingLoop(
-        network,
-        Batches(images, chosen.batch_size, settings.seed + 1, where),
+        _on(job.space.build(architecture), where),
+        Batches(job.images, chosen.batch_size, settings.seed + 1, where),
         Recipe(
             epochs=chosen.epochs,
             learning_rate=chosen.learning_rate,
@@ -254,11 +262,11 @@ def run_training(
         ),
         report=lambda metrics: files.append_json_line(run.training_history, metrics),
         checkpoint=lambda state: _save_state(run.training_checkpoint, state),
-        advance=log.advance,
+        advance=job.log.advance,
     )
     if run.training_checkpoint.exists():
         loop.load_state_dict(_load_state(run.training_checkpoint))
-        log.note(f"going on after epoch {loop.epoch} of the training")
+        job.log.note(f"going on after epoch {loop.epoch} of the training")
     trained = loop.run().cpu().eval()
     with files.replacing(run.weights) as temporary:
         save_file({name: value.contiguous() for name, value in trained.state_dict().items()}, temporary)

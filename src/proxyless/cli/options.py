@@ -24,7 +24,9 @@ SECTIONS = {
 
 def add_settings(parser: argparse.ArgumentParser, sections: Collection[str], *, skip: Collection[str] = ()) -> None:
     """Add a flag for each setting of ``sections``, and ``--config``."""
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of settings; flags override it")
+    names = ", ".join(settings.recipes())
+    text = f"YAML file of settings, or a recipe of the paper ({names}); flags override it"
+    parser.add_argument("--config", type=Path, metavar="FILE", help=text)
     groups = {name: parser.add_argument_group(title) for name, title in SECTIONS.items() if name in sections}
     for item in settings.describe():
         section = item.name.rpartition(".")[0]

@@ -329,7 +329,7 @@ class Replay:
     steps: int = 4
     learning_rate: float = 0.3
     temperature: float = 0.15
-    patience: int = 8
+    patience: int = 4
 
 
 def reinforce_replayed(policy: Policy, settings: Replay | None = None) -> Strategy:

@@ -1,0 +1,86 @@
+"""The documentation is true: its code runs, its pages are made from the code, its figures are those recorded."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_code_of_the_readme_runs_as_it_stands(tmp_path):
+    """In order, on three classes of small photos, with nothing but the commands of this environment."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 20), ("valid", 4), ("test", 4)):
+        for label, name in enumerate(("bright", "dark", "noisy")):
+            folder = tmp_path / "photos" / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                low, high = ((180, 250), (5, 70), (0, 255))[label]
+                Image.fromarray(rng.integers(low, high, (16, 16, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "OMP_NUM_THREADS": "1",
+    }
+    for language, code in re.findall(r"```(sh|python)\n(.*?)```", README, re.DOTALL):
+        command = ["sh", "-ec", code] if language == "sh" else [sys.executable, "-c", code]
+        # A budget in ms fits one machine; the README's is of the one its figures are of.
+        if language == "sh":
+            command[-1] = command[-1].replace("--latency 0.3", "--latency 100")
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{code}\n{done.stderr}"
+        if "session.run" in code:
+            assert done.stdout.strip() in ("bright", "dark", "noisy")
+
+
+def test_the_make_targets_of_the_readme_exist():
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"^make (\w+)", "\n".join(blocks("console")), re.MULTILINE)) <= set(targets)
+
+
+def test_the_page_of_settings_is_made_from_their_definition():
+    spec = importlib.util.spec_from_file_location("make_settings", ROOT / "docs" / "make_settings.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (ROOT / "docs" / "settings.md").read_text() == module.page(), "run python docs/make_settings.py"
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
+def test_links_lead_somewhere(page):
+    text = (ROOT / page).read_text()
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+        if not target.startswith("http"):
+            assert ((ROOT / page).parent / target).exists(), target
+
+
+def quoted(page: str) -> list[tuple[str, str]]:
+    """(name, table) of each ``<!-- results NAME -->`` ... ``<!-- end -->``."""
+    return re.findall(r"<!-- results (\S+) -->\n(.*?)<!-- end -->", (ROOT / page).read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/benchmarks.md"])
+def test_quoted_figures_are_those_that_the_benchmarks_wrote(page):
+    assert quoted(page)
+    for name, text in quoted(page):
+        assert text.strip() == (ROOT / "benchmarks" / "results" / f"{name}.md").read_text().strip(), name
+
+
+def test_every_result_file_names_its_command_or_device():
+    for path in (ROOT / "benchmarks" / "results").glob("*.json"):
+        assert json.loads(path.read_text()), path
