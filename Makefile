@@ -5,7 +5,7 @@ PYTHON  ?= python3
 VENV    ?= .venv
 OUT     ?= runs/demo
 DATA    ?= fashion-mnist
-LATENCY ?= 0.1
+LATENCY ?= 0.12
 
 .PHONY: venv demo data test lint clean
 

@@ -35,7 +35,10 @@ def test_a_file_changes_what_it_names_and_nothing_else(tmp_path):
         ("seed: true", "setting seed must be a whole number, got True"),
         ("training:\n  ema: 1", "setting training.ema must be true or false"),
         ("space:\n  kernels: 3", "setting space.kernels must be a list of whole numbers"),
-        ("search:\n  update: sideways", "setting search.update must be two-path or all-path or reinforce, got 'sideways'"),
+        (
+            "search:\n  update: sideways",
+            "setting search.update must be two-path or all-path or reinforce, got 'sideways'",
+        ),
         ("search: 3", "setting search is a section"),
         ("- 1", "a config is a mapping of settings, this is a list"),
         ("a: [", "not valid YAML at line"),
