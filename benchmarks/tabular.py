@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from proxyless import files
 from proxyless.latency.table import CostTable
-from proxyless.search.baselines import (
+from proxyless.search.blackbox import (
     Allowed,
     Path,
     Strategy,

@@ -13,6 +13,7 @@ def filled(page: str) -> str:
 
     def table(match: re.Match[str]) -> str:
         text = (ROOT / "benchmarks" / "results" / f"{match[1]}.md").read_text().strip()
+        text = re.sub(r"^#+ ", "### ", text, flags=re.MULTILINE)  # headings below those of the page
         return f"<!-- results {match[1]} -->\n{text}\n<!-- end -->"
 
     return re.sub(r"<!-- results (\S+) -->\n.*?<!-- end -->", table, page, flags=re.DOTALL)

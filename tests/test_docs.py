@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import re
 import subprocess
@@ -54,13 +53,6 @@ def test_the_make_targets_of_the_readme_exist():
     assert set(re.findall(r"^make (\w+)", "\n".join(blocks("console")), re.MULTILINE)) <= set(targets)
 
 
-def test_the_page_of_settings_is_made_from_their_definition():
-    spec = importlib.util.spec_from_file_location("make_settings", ROOT / "docs" / "make_settings.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert (ROOT / "docs" / "settings.md").read_text() == module.page(), "run python docs/make_settings.py"
-
-
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text()
@@ -69,18 +61,26 @@ def test_links_lead_somewhere(page):
             assert ((ROOT / page).parent / target).exists(), target
 
 
-def quoted(page: str) -> list[tuple[str, str]]:
-    """(name, table) of each ``<!-- results NAME -->`` ... ``<!-- end -->``."""
-    return re.findall(r"<!-- results (\S+) -->\n(.*?)<!-- end -->", (ROOT / page).read_text(), re.DOTALL)
+def script(name: str):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/benchmarks.md"])
 def test_quoted_figures_are_those_that_the_benchmarks_wrote(page):
-    assert quoted(page)
-    for name, text in quoted(page):
-        assert text.strip() == (ROOT / "benchmarks" / "results" / f"{name}.md").read_text().strip(), name
+    text = (ROOT / page).read_text()
+    assert "<!-- results" in text
+    assert text == script("make_figures").filled(text), "run python docs/make_figures.py"
 
 
-def test_every_result_file_names_its_command_or_device():
+def test_the_page_of_settings_is_made_from_their_definition():
+    page = (ROOT / "docs" / "settings.md").read_text()
+    assert page == script("make_settings").page(), "run python docs/make_settings.py"
+
+
+def test_every_result_file_is_json_with_a_table_beside_it():
     for path in (ROOT / "benchmarks" / "results").glob("*.json"):
         assert json.loads(path.read_text()), path
+        assert path.with_suffix(".md").exists()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from proxyless import ProxylessError, Supernet
 from proxyless.latency.table import CostTable
 from proxyless.search import reinforce
-from proxyless.search.baselines import explore
+from proxyless.search.blackbox import explore
 from proxyless.search.reinforce import (
     Limit,
     Policy,

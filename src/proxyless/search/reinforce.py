@@ -17,7 +17,7 @@ from torch import Tensor
 from proxyless.architecture import Architecture, architecture_of
 from proxyless.errors import ProxylessError
 from proxyless.latency.table import Cost
-from proxyless.search.baselines import Path, Strategy
+from proxyless.search.blackbox import Path, Strategy
 from proxyless.search.budget import best_under_budget
 from proxyless.search.gradient import Criterion, StepResult
 from proxyless.search.reward import Reward
@@ -333,7 +333,7 @@ class Replay:
 
 
 def reinforce_replayed(policy: Policy, settings: Replay | None = None) -> Strategy:
-    """REINFORCE for a reward that is dear and always the same for a path: a strategy for :func:`.baselines.explore`.
+    """REINFORCE for a reward that is dear and always the same for a path: a strategy for :func:`.blackbox.explore`.
 
     Nothing is paid for twice: instead of an estimate from the latest samples, each step takes the exact gradient of
 

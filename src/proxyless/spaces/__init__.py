@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from proxyless.architecture import Architecture
@@ -41,7 +41,7 @@ class Space(Protocol):
         ...
 
 
-NAMES = ("mobilenet", "tree")
+NAMES = ("mobilenet", "tree", "nas-bench-macro")
 
 
 def make(name: str, arguments: Mapping[str, Any] | None = None) -> Space:
@@ -53,9 +53,14 @@ def make(name: str, arguments: Mapping[str, Any] | None = None) -> Space:
     if name not in NAMES:
         raise ProxylessError(f"no search space called {name!r}: there is {', '.join(NAMES)}")
     from proxyless.spaces.mobilenet import MobileNetSpace
+    from proxyless.spaces.nas_bench_macro import NasBenchMacroSpace
     from proxyless.spaces.tree import TreeSpace
 
-    kinds: dict[str, type[MobileNetSpace] | type[TreeSpace]] = {"mobilenet": MobileNetSpace, "tree": TreeSpace}
+    kinds: dict[str, Callable[..., Space]] = {
+        "mobilenet": MobileNetSpace,
+        "tree": TreeSpace,
+        "nas-bench-macro": NasBenchMacroSpace,
+    }
     try:
         return kinds[name](**(arguments or {}))
     except TypeError as error:

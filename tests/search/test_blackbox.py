@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from proxyless.search.baselines import (
+from proxyless.search.blackbox import (
     Path,
     Strategy,
     explore,
