@@ -91,7 +91,7 @@ print(tuple(derive(supernet, supernet.sample())(torch.zeros(1, 3)).shape))
 @pytest.mark.parametrize(
     ("missing", "needs"),
     [
-        ("onnxruntime", "from proxyless.latency.device import device; device('cpu').describe()"),
+        ("onnxruntime", "from proxyless.latency import device, identity; identity.describe(device.device('cpu'))"),
     ],
 )
 def test_a_missing_library_stops_only_what_needs_it_with_a_clear_line(missing, needs):

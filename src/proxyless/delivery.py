@@ -17,6 +17,7 @@ from proxyless.data import ImageData
 from proxyless.errors import ProxylessError
 from proxyless.latency import measure as measuring
 from proxyless.latency.device import Device
+from proxyless.latency.identity import describe as describe_device
 from proxyless.latency.operators import count_macs, count_parameters, example_inputs
 from proxyless.latency.table import Interval, LatencyTable
 from proxyless.run_folder import RunFolder
@@ -109,7 +110,7 @@ def finish(job: Job, architecture: Architecture) -> Result:
         "latency_high_ms": measured.high_ms if measured else None,
         "architecture": space.describe(architecture),
         "data": images.source,
-        "device": target.describe(),
+        "device": describe_device(target),
         "onnx_max_difference": difference,
         "seconds": files.read_json(run.path / "seconds.json"),
         "versions": summary.versions(),

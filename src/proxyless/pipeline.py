@@ -14,6 +14,7 @@ from proxyless.errors import ProxylessError
 from proxyless.latency import measure as measuring
 from proxyless.latency import published
 from proxyless.latency.device import Device, device
+from proxyless.latency.identity import describe
 from proxyless.latency.table import LatencyTable
 from proxyless.progress import Logged, Reporter, Silent
 from proxyless.run_folder import RunFolder, check_usable, open_run
@@ -198,7 +199,7 @@ def _measured(settings: Settings, supernet: Supernet, space: Space, target: Devi
             raise ProxylessError(
                 f"device {target.name} is a published table of the space mobilenet, not of {space.name}"
             )
-        return LatencyTable.of_cost(published.table(target.name, space), target.describe())
+        return LatencyTable.of_cost(published.table(target.name, space), describe(target))
     chosen = settings.measure
     return measuring.measure_table(
         supernet,

@@ -182,7 +182,7 @@ def build_run(path: Path, *, snapshots: int = 40, seed: int = 0) -> Path:
         {
             "source": "fashion-mnist",
             "classes": CLASSES,
-            "counts": {"train": 55000, "valid": 5000, "test": 10000},
+            "splits": {"train": {"images": 55000}, "valid": {"images": 5000}, "test": {"images": 10000}},
             "image_size": 224,
             "channels": 3,
             "mean": [0.286, 0.286, 0.286],

@@ -16,6 +16,7 @@ from torch import nn
 from proxyless import files
 from proxyless.architecture import Architecture, architecture_of, derive
 from proxyless.choice import settled
+from proxyless.latency import identity
 from proxyless.latency.device import Device
 from proxyless.latency.operators import example_inputs, signature
 from proxyless.latency.runtimes import Prepared, runtime
@@ -178,7 +179,7 @@ def _measure_table(
         MeasuredNetwork(architecture_of(supernet, path).choices, t.ms, t.low_ms, t.high_ms, "calibration")
         for path, t in zip(paths, times[len(missing) :], strict=True)
     )
-    return calibrated(LatencyTable(device.describe(), 0.0, 1.0, 0.0, entries, networks))
+    return calibrated(LatencyTable(identity.describe(device), 0.0, 1.0, 0.0, entries, networks))
 
 
 @contextmanager
@@ -247,7 +248,7 @@ class _Store:
     """Measured candidates of one device on disk."""
 
     def __init__(self, folder: Path, device: Device) -> None:
-        self.path = folder / f"{device.name}-{device.key()}.json"
+        self.path = folder / f"{device.name}-{identity.key(device)}.json"
         self.device = device
 
     def load(self) -> dict[str, Interval]:
@@ -257,4 +258,4 @@ class _Store:
 
     def save(self, known: Mapping[str, Interval]) -> None:
         candidates = {key: asdict(value) for key, value in known.items()}
-        files.write_json(self.path, {"device": self.device.describe(), "candidates": candidates})
+        files.write_json(self.path, {"device": identity.describe(self.device), "candidates": candidates})

@@ -6,7 +6,7 @@ import math
 
 from proxyless.report.charts import Axis, line, svg, text
 from proxyless.report.markup import Html, amount, definitions, join, milliseconds, number, percent, tag
-from proxyless.report.run_files import RunFiles, mapping
+from proxyless.report.run_files import RunFiles
 
 MEASURING_NOISE = 0.03  # a network is timed anew from one minute to the next with about this difference
 
@@ -69,7 +69,7 @@ def _accuracy_card(run: RunFiles) -> Html | None:
     if accuracy is None:
         return None
     notes = []
-    images = number(mapping(run.data, "counts").get("valid" if test is None else "test"))
+    images = run.counts.get("valid" if test is None else "test")
     if images and 0 <= accuracy <= 1:
         low, high = wilson_interval(accuracy, int(images))
         notes.append(_note(f"{100 * low:.1f} to {percent(high)} with 95 % confidence, {images:,.0f} images"))
@@ -93,7 +93,7 @@ def _latency_card(run: RunFiles) -> Html | None:
 
 
 def _asked(run: RunFiles) -> Html | None:
-    counts, device = mapping(run.data, "counts"), run.device
+    counts, device = run.counts, run.device
     rows: list[tuple[str, object]] = []
     if run.data.get("source"):
         rows.append(("Data", run.data["source"]))
@@ -106,9 +106,7 @@ def _asked(run: RunFiles) -> Html | None:
         colours = f", {channels:.0f} channel{'s' if channels != 1 else ''}" if channels else ""
         rows.append(("Task", f"{classes} classes" + (f", images of {pixels} pixels{colours}" if pixels else "")))
     if counts:
-        rows.append(
-            ("Images", ", ".join(f"{count:,} {part}" for part, count in counts.items() if number(count) is not None))
-        )
+        rows.append(("Images", ", ".join(f"{count:,.0f} {part}" for part, count in counts.items())))
     if device.get("name"):
         threads, batch = device.get("threads"), device.get("batch")
         facts = [

@@ -46,6 +46,13 @@ class RunFiles:
         return device if isinstance(device, dict) else {}
 
     @property
+    def counts(self) -> dict[str, float]:
+        """Images of each split."""
+        splits = mapping(self.data, "splits")
+        found = {name: number(mapping(splits, name).get("images")) for name in splits}
+        return {name: count for name, count in found.items() if count is not None}
+
+    @property
     def classes(self) -> list[str]:
         """The class names, as the confusion matrix, the data or the model give them."""
         for source in (self.confusion, self.data, self.model):

@@ -1,0 +1,45 @@
+"""What a measurement belongs to: device, machine, and version of the runtime."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from proxyless.latency import published
+from proxyless.latency.device import Device
+from proxyless.latency.runtimes import runtime
+
+
+def describe(device: Device) -> dict[str, Any]:
+    """The device, the machine and the runtime's version, as data that goes with every measurement."""
+    if not device.here:
+        known = published.describe(device.name)
+        return asdict(device) | {"machine": known.device, "runtime_version": known.source}
+    return asdict(device) | {"machine": machine(), "runtime_version": runtime(device.runtime).version()}
+
+
+def key(device: Device) -> str:
+    """A hash that changes whenever an old measurement no longer applies: device, machine or runtime version."""
+    text = "\n".join(f"{name}={value}" for name, value in sorted(describe(device).items()) if name != "name")
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@lru_cache
+def machine() -> str:
+    """The processor's name and number of logical cores."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        fields: dict[str, str] = {}
+        for line in cpuinfo.read_text().splitlines():
+            key, _, value = line.partition(":")
+            fields[key.strip()] = value.strip()
+        model = fields.get("model name", model)
+        if "cpu family" in fields:  # virtual machines often hide the model's name
+            model += f" (family {fields['cpu family']}, model {fields.get('model', '?')})"
+    return f"{model}, {os.cpu_count()} cores"
