@@ -43,3 +43,11 @@ def test_a_line_cut_off_by_a_kill_is_left_out(tmp_path):
     with path.open("a") as file:
         file.write(json.dumps({"a": 3})[:4])
     assert files.read_json_lines(path) == [{"a": 1}, {"a": 2}]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    (tmp_path / "search").mkdir()
+    for name in (f"{files.PARTIAL}model-abc.onnx", f"search/{files.PARTIAL}checkpoint-x.pt", "kept.json"):
+        (tmp_path / name).touch()
+    files.remove_partial(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["kept.json"]

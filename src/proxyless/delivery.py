@@ -20,6 +20,7 @@ from proxyless.latency.device import Device
 from proxyless.latency.identity import describe as describe_device
 from proxyless.latency.operators import count_macs, count_parameters, example_inputs
 from proxyless.latency.table import Interval, LatencyTable
+from proxyless.progress import Reporter
 from proxyless.run_folder import RunFolder
 from proxyless.spaces import Space
 from proxyless.stages import Batches, Job, effort, supernet_of
@@ -122,6 +123,16 @@ def finish(job: Job, architecture: Architecture) -> Result:
     files.write_json(run.result, values)
     write_report(run.path)
     return Result(run, values)
+
+
+def finished(run: RunFolder, log: Reporter) -> Result:
+    """The result of a run that is finished already."""
+    from proxyless.report import write_report
+
+    log.note(f"{run.path} is finished already: nothing to do")
+    if not run.report.exists():  # stopped in the last moment
+        write_report(run.path)
+    return Result(run, files.read_json(run.result))
 
 
 def measure_exported(run: RunFolder, space: Space, target: Device, effort: measuring.Effort) -> Interval:

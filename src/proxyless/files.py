@@ -12,6 +12,9 @@ from typing import Any
 
 from proxyless.errors import ProxylessError
 
+PARTIAL = ".partial-"
+"""How the names of files begin that are being written."""
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -21,7 +24,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f"{PARTIAL}{path.stem}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     umask = os.umask(0)
@@ -32,6 +35,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what a killed process left half-written in ``folder``."""
+    for path in folder.rglob(f"{PARTIAL}*"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

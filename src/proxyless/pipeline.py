@@ -6,10 +6,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from proxyless import data, files, spaces
+from proxyless import data, spaces
 from proxyless.architecture import Architecture
 from proxyless.data import ImageData
-from proxyless.delivery import Result, finish
+from proxyless.delivery import Result, finish, finished
 from proxyless.errors import ProxylessError
 from proxyless.latency import measure as measuring
 from proxyless.latency import published
@@ -54,8 +54,7 @@ def search(settings: Settings, out: Path, reporter: Reporter | None = None) -> R
     run = open_run(out, settings, images.describe())
     log.path = run.log
     if run.result.exists():
-        log.note(f"{out} is finished already: nothing to do")
-        return Result(run, files.read_json(run.result))
+        return finished(run, log)
     if table is not None and not run.latency.exists():
         table.save(run.latency)
     job = Job(settings, images, space, target, table, run, log)
@@ -88,8 +87,7 @@ def train(settings: Settings, architecture: Architecture, out: Path, reporter: R
     run = open_run(out, settings, images.describe())
     log.path = run.log
     if run.result.exists():
-        log.note(f"{out} is finished already: nothing to do")
-        return Result(run, files.read_json(run.result))
+        return finished(run, log)
     architecture.save(run.architecture)
     return _trained(Job(settings, images, space, target, None, run, log), architecture)
 

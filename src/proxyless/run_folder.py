@@ -88,6 +88,11 @@ class RunFolder:
         """The summary, for machines."""
         return self.path / "result.json"
 
+    @property
+    def report(self) -> Path:
+        """The page for people."""
+        return self.path / "report.html"
+
     def need(self, path: Path, made_by: str) -> Path:
         """``path``, which must be there.
 
@@ -135,6 +140,7 @@ def open_run(path: Path, wanted: Settings, data: dict[str, Any]) -> RunFolder:
                 f"--out {path}: holds another run ({first} is {value(before, first)!r} there and"
                 f" {value(wanted, first)!r} here); choose another --out, or remove the folder"
             )
+        files.remove_partial(path)
         return run
     path.mkdir(parents=True, exist_ok=True)
     files.write_json(run.data, data)

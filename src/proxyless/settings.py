@@ -18,8 +18,8 @@ from proxyless import files
 from proxyless.errors import ProxylessError
 
 
-def _setting(default: Any, help: str) -> Any:
-    return field(default=default, metadata={"help": help})
+def _setting(default: Any, help: str, *, least: float | None = None) -> Any:
+    return field(default=default, metadata={"help": help, "least": least})
 
 
 class Update(Enum):
@@ -50,12 +50,14 @@ class ZeroGate(Enum):
 class ImageSettings:
     """How images become tensors, and which are held out."""
 
-    size: int | None = _setting(None, "height and width in px; default: that of the images, at most 224")
-    valid_fraction: float = _setting(0.1, "share of the training images held out for the architecture steps")
-    test_fraction: float = _setting(0.15, "share held out for the final test where the data has no test split")
+    size: int | None = _setting(None, "height and width in px; default: that of the images, at most 224", least=8)
+    valid_fraction: float = _setting(0.1, "share of the training images held out for the architecture steps", least=0)
+    test_fraction: float = _setting(0.15, "share held out for the final test where the data has no test split", least=0)
     skip_corrupt: bool = _setting(False, "leave out images that cannot be read instead of stopping")
     flip: bool | None = _setting(None, "mirror training images; default: yes, but not for digits")
-    crop_scale: float | None = _setting(None, "smallest share of an image that is cropped; default: 0.35 from 64 px on")
+    crop_scale: float | None = _setting(
+        None, "smallest share of an image that is cropped; default: 0.35 from 64 px on", least=0
+    )
 
 
 @dataclass(frozen=True)
@@ -63,27 +65,27 @@ class SpaceSettings:
     """The family of networks that is searched."""
 
     name: str = _setting("mobilenet", "name of the search space")
-    width: float | None = _setting(None, "multiplier of all widths; default: 1.0 from 96 px on, 0.5 below")
+    width: float | None = _setting(None, "multiplier of all widths; default: 1.0 from 96 px on, 0.5 below", least=0.1)
     depths: tuple[int, ...] | None = _setting(
         None, "most blocks of each of the six stages; default: from the image size"
     )
-    first_width: int | None = _setting(None, "width of the first stage before the multiplier; default: 24")
+    first_width: int | None = _setting(None, "width of the first stage before the multiplier; default: 24", least=8)
     kernels: tuple[int, ...] | None = _setting(None, "kernel sizes of the candidates; default: 3 5 7")
     expansions: tuple[int, ...] | None = _setting(None, "expansion factors of the candidates; default: 3 6")
-    blocks: int | None = _setting(None, "space tree: residual blocks of a stage; default: 18")
-    stem: int | None = _setting(None, "space tree: channels of the first convolution; default: 16")
-    final_width: int | None = _setting(None, "space tree: channels of the last block; default: 400")
+    blocks: int | None = _setting(None, "space tree: residual blocks of a stage; default: 18", least=1)
+    stem: int | None = _setting(None, "space tree: channels of the first convolution; default: 16", least=1)
+    final_width: int | None = _setting(None, "space tree: channels of the last block; default: 400", least=1)
 
 
 @dataclass(frozen=True)
 class MeasureSettings:
     """How thoroughly latency is measured."""
 
-    threads: int | None = _setting(None, "threads of one inference; default: the device's")
-    batch: int | None = _setting(None, "images of one inference; default: the device's")
-    rounds: int = _setting(15, "interleaved passes over all candidates")
-    burst_ms: float = _setting(6.0, "ms that a candidate runs in each pass")
-    networks: int = _setting(16, "whole networks measured to correct the table")
+    threads: int | None = _setting(None, "threads of one inference; default: the device's", least=1)
+    batch: int | None = _setting(None, "images of one inference; default: the device's", least=1)
+    rounds: int = _setting(15, "interleaved passes over all candidates", least=1)
+    burst_ms: float = _setting(6.0, "ms that a candidate runs in each pass", least=0.01)
+    networks: int = _setting(16, "whole networks measured to correct the table", least=4)
     cache: str | None = _setting("~/.cache/proxyless/latency", "folder of known measurements; null: measure all anew")
 
 
@@ -93,24 +95,26 @@ class SearchSettings:
 
     update: Update = _setting(Update.TWO_PATH, "rule of the architecture steps")
     warmup_epochs: int | None = _setting(
-        None, "epochs of uniformly sampled paths before; default: 50,000 images' worth"
+        None, "epochs of uniformly sampled paths before; default: 50,000 images' worth", least=0
     )
     shared_start: bool = _setting(True, "train one candidate first, from which the others take over (not in the paper)")
-    epochs: int | None = _setting(None, "epochs of the search; default: 100,000 images' worth")
-    batch_size: int = _setting(128, "images of a step")
-    learning_rate: float = _setting(0.05, "of the weights, at the start of the cosine")
-    weight_decay: float = _setting(4e-5, "of the weights on the path")
-    label_smoothing: float = _setting(0.1, "of the loss of the weights")
-    architecture_every: int = _setting(2, "weight steps for one architecture step")
-    architecture_delay: int = _setting(0, "epochs of the search before the first architecture step")
+    epochs: int | None = _setting(None, "epochs of the search; default: 100,000 images' worth", least=1)
+    batch_size: int = _setting(128, "images of a step", least=2)
+    learning_rate: float = _setting(0.05, "of the weights, at the start of the cosine", least=0)
+    weight_decay: float = _setting(4e-5, "of the weights on the path", least=0)
+    label_smoothing: float = _setting(0.1, "of the loss of the weights", least=0)
+    architecture_every: int = _setting(2, "weight steps for one architecture step", least=1)
+    architecture_delay: int = _setting(0, "epochs of the search before the first architecture step", least=0)
     zero_gate: ZeroGate = _setting(ZeroGate.EXACT, "gradient where Zero is active; skipped: none, the authors' program")
     architecture_learning_rate: float | None = _setting(
-        None, "of Adam; default: such that rate x steps is 24, as in the paper, at most 0.05"
+        None, "of Adam; default: such that rate x steps is 24, as in the paper, at most 0.05", least=0
     )
     loss: LossForm = _setting(LossForm.ADD_LINEAR, "how the expected latency enters the loss")
-    latency_weight: float = _setting(0.1, "lambda of the latency term, or where its multiplier starts")
+    latency_weight: float = _setting(0.1, "lambda of the latency term, or where its multiplier starts", least=0)
     multiplier_gain: float | None = _setting(
-        None, "of the multiplier that meets the budget; default: 25 / architecture steps; 0: lambda stays fixed"
+        None,
+        "of the multiplier that meets the budget; default: 25 / architecture steps; 0: lambda stays fixed",
+        least=0,
     )
 
 
@@ -118,16 +122,18 @@ class SearchSettings:
 class TrainingSettings:
     """Training of the network that was found, from scratch."""
 
-    epochs: int | None = _setting(None, "default: 250,000 images' worth, at most 60")
-    batch_size: int = _setting(128, "images of a step")
-    learning_rate: float = _setting(0.2, "at the top of the cosine")
-    warmup_epochs: float = _setting(0.3, "epochs in which the learning rate rises")
-    weight_decay: float = _setting(4e-5, "not of norms and biases")
-    label_smoothing: float = _setting(0.1, "of the loss")
-    dropout: float = _setting(0.0, "before the classifier")
-    drop_path: float = _setting(0.0, "space tree: probability that the last residual block is left out for an image")
+    epochs: int | None = _setting(None, "default: 250,000 images' worth, at most 60", least=1)
+    batch_size: int = _setting(128, "images of a step", least=2)
+    learning_rate: float = _setting(0.2, "at the top of the cosine", least=0)
+    warmup_epochs: float = _setting(0.3, "epochs in which the learning rate rises", least=0)
+    weight_decay: float = _setting(4e-5, "not of norms and biases", least=0)
+    label_smoothing: float = _setting(0.1, "of the loss", least=0)
+    dropout: float = _setting(0.0, "before the classifier", least=0)
+    drop_path: float = _setting(
+        0.0, "space tree: probability that the last residual block is left out for an image", least=0
+    )
     ema: bool = _setting(True, "deliver the moving average of the weights")
-    cutout: int = _setting(0, "side in px of a square cut out of training images")
+    cutout: int = _setting(0, "side in px of a square cut out of training images", least=0)
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,7 @@ class Settings:
     data: str = _setting("", "folder of images in class folders, or the name of a known data set")
     device: str = _setting("cpu", "what the network is for")
     latency: float | None = _setting(None, "latency budget in ms of one inference")
-    seed: int = _setting(0, "of everything random")
+    seed: int = _setting(0, "of everything random", least=0)
     images: ImageSettings = field(default_factory=ImageSettings)
     space: SpaceSettings = field(default_factory=SpaceSettings)
     measure: MeasureSettings = field(default_factory=MeasureSettings)
@@ -229,6 +235,7 @@ def describe(cls: type = Settings, prefix: str = "") -> Iterator[Described]:
 
 def _merged(settings: Any, values: Mapping[Any, Any], where: str) -> Any:
     hints = typing.get_type_hints(type(settings))
+    fields = {item.name: item for item in dataclasses.fields(settings)}
     changes: dict[str, Any] = {}
     for name, value in values.items():
         if name not in hints:
@@ -242,6 +249,9 @@ def _merged(settings: Any, values: Mapping[Any, Any], where: str) -> Any:
             changes[name] = _merged(current, value, f"{where}{name}.")
         else:
             changes[name] = _checked(value, hints[name], f"{where}{name}")
+            least = fields[name].metadata["least"]
+            if least is not None and changes[name] is not None and not changes[name] >= least:
+                raise ProxylessError(f"setting {where}{name} must be at least {least:g}, got {value!r}")
     return dataclasses.replace(settings, **changes)
 
 

@@ -58,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ProxylessError as error:
         print(f"proxyless {parsed.command}: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, a folder that cannot be written
+        print(f"proxyless {parsed.command}: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130

@@ -16,6 +16,7 @@ from torch import nn
 from proxyless import files
 from proxyless.architecture import Architecture, architecture_of, derive
 from proxyless.choice import settled
+from proxyless.errors import ProxylessError
 from proxyless.latency import identity
 from proxyless.latency.device import Device
 from proxyless.latency.operators import example_inputs, signature
@@ -254,7 +255,10 @@ class _Store:
     def load(self) -> dict[str, Interval]:
         if not self.path.exists():
             return {}
-        return {key: Interval(**value) for key, value in files.read_json(self.path)["candidates"].items()}
+        try:
+            return {key: Interval(**value) for key, value in files.read_json(self.path)["candidates"].items()}
+        except (ProxylessError, KeyError, TypeError, AttributeError):
+            raise ProxylessError(f"{self.path}: not a file of measurements; remove it to measure anew") from None
 
     def save(self, known: Mapping[str, Interval]) -> None:
         candidates = {key: asdict(value) for key, value in known.items()}
