@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from proxyless.files import write_text
-from proxyless.report import glance, latency, network, search, settings, training
+from proxyless.report import compare, glance, latency, network, search, settings, training
 from proxyless.report.markup import Html, tag
 from proxyless.report.run_files import RunFiles, read_run
 
@@ -20,9 +21,11 @@ _SECTIONS = (
 )
 
 
-def render(run: RunFiles) -> str:
-    """The page of a run; a section whose files are missing is left out."""
+def render(run: RunFiles, others: Sequence[RunFiles] = ()) -> str:
+    """The page of a run, with ``others`` to compare it with; a section whose files are missing is left out."""
     found = [(key, name, content) for key, name, make in _SECTIONS if (content := make(run)) is not None]
+    if (content := compare.section(run, others)) is not None:
+        found.insert(1, ("comparison", "Side by side", content))
     title = glance.title(run)
     links = (tag("li", tag("a", name, href=f"#{key}")) for key, name, _ in found)
     style = files("proxyless.report").joinpath("style.css").read_text(encoding="utf-8")
@@ -49,11 +52,11 @@ def render(run: RunFiles) -> str:
     return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
 
 
-def write_report(run: str | Path) -> Path:
-    """Write ``report.html`` in the run folder ``run`` and return its path.
+def write_report(run: str | Path, others: Sequence[str | Path] = ()) -> Path:
+    """Write ``report.html`` in the run folder ``run``, compared with the runs ``others``, and return its path.
 
-    :raises ProxylessError: ``run`` is not the folder of a run, or a file in it is not readable.
+    :raises ProxylessError: one of them is not the folder of a run, or a file in it is not readable.
     """
     path = Path(run) / "report.html"
-    write_text(path, render(read_run(run)))
+    write_text(path, render(read_run(run), [read_run(other) for other in others]))
     return path

@@ -1,0 +1,47 @@
+"""Networks side by side: the run of the page and others, searched, published, or trained from an architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proxyless.report import network
+from proxyless.report.candidates import candidates_of
+from proxyless.report.markup import Html, amount, figure, join, milliseconds, number, percent, scrolling, table, tag
+from proxyless.report.run_files import RunFiles
+
+
+def _row(run: RunFiles) -> list[object]:
+    result = run.result
+    measured, predicted = (number(result.get(f"latency_{how}_ms")) for how in ("measured", "predicted"))
+    return [
+        run.path.resolve().name,
+        run.data.get("source") or "–",
+        percent(number(result.get("test_accuracy")), 2),
+        milliseconds(measured),
+        milliseconds(predicted),
+        amount(number(result.get("parameters"))),
+        amount(number(result.get("macs"))),
+    ]
+
+
+def section(run: RunFiles, others: Sequence[RunFiles]) -> Html | None:
+    """A table of ``run`` and ``others``, and the networks drawn; None without others."""
+    if not others:
+        return None
+    runs = [run, *others]
+    head = ["Run", "Data", "Test accuracy", "Measured", "Predicted", "Parameters", "MACs"]
+    drawn = []
+    for shown in runs:
+        if blocks := network.blocks(shown):
+            strip = scrolling(network.strip(blocks, candidates_of(shown)), f"The network of {shown.path.name}, drawn")
+            drawn.append(figure(strip, f"{shown.path.resolve().name}: {shown.result.get('architecture') or ''}"))
+    sources = {str(shown.data.get("source")) for shown in runs}
+    warning = "Accuracies on different data do not compare." if len(sources) > 1 else None
+    rows = (_row(shown) for shown in runs)
+    return join(
+        (
+            table(head, rows, label="Networks side by side", numeric={2, 3, 4, 5, 6}),
+            tag("p", warning, class_="small") if warning else None,
+            *drawn,
+        )
+    )
