@@ -66,7 +66,10 @@ def test_imports_point_upwards(path: Path):
         assert allowed is None or package == place or package in allowed or name in allowed, f"{path} imports {name}"
 
 
-CORE_MODULES = "choice supernet architecture search.gradient search.objective search.budget search.loop latency.table"
+CORE_MODULES = (
+    "choice supernet architecture latency.table search.gradient search.objective search.budget search.loop"
+    " search.reinforce search.reward search.blackbox"
+)
 
 
 def test_the_core_needs_torch_and_numpy_only():
@@ -88,25 +91,59 @@ print(tuple(derive(supernet, supernet.sample())(torch.zeros(1, 3)).shape))
     assert done.stdout.strip() == "(1, 3)", done.stderr
 
 
-@pytest.mark.parametrize(
-    ("missing", "needs"),
-    [
-        ("onnxruntime", "from proxyless.latency import device, identity; identity.describe(device.device('cpu'))"),
-    ],
-)
-def test_a_missing_library_stops_only_what_needs_it_with_a_clear_line(missing, needs):
+LIBRARIES = {
+    "onnxruntime": ["measure", "--image-size", "8", "--channels", "1"],
+    "onnx": ["export"],
+    "timm": ["measure", "--image-size", "8", "--channels", "1"],
+    "safetensors": ["export"],
+    "PIL": ["search", "--latency", "1", "--data"],
+    "sklearn": ["search", "--latency", "1", "--data", "digits"],
+}
+
+
+@pytest.mark.parametrize("missing", LIBRARIES)
+def test_a_missing_library_stops_only_what_needs_it_with_a_clear_line(missing: str, tmp_path: Path):
+    from proxyless.cli import INSTALLED_AS
+
+    arguments = LIBRARIES[missing]
+    if arguments == ["export"]:  # a run that is complete but for what the library is for
+        (tmp_path / "run").mkdir()
+        space = "{'classes': 2, 'channels': 1, 'image_size': 8, 'width': 0.25, 'depths': [1, 1, 1, 1, 1, 1]}"
+        code = f"""
+import json
+from pathlib import Path
+from safetensors.torch import save_file
+from proxyless import spaces
+space = spaces.make("mobilenet", {space})
+architecture = space.architecture({{name: row[0] for name, row in space.choices().items()}})
+run = Path({str(tmp_path / "run")!r})
+architecture.save(run / "architecture.json")
+save_file(space.build(architecture).state_dict(), run / "model.safetensors")
+(run / "model.json").write_text("{{}}")
+from proxyless import data
+(run / "data.json").write_text(json.dumps(data.load("digits").describe()))
+"""
+        subprocess.run([sys.executable, "-c", code], check=True)
+        arguments = [*arguments, str(tmp_path / "run")]
+    elif arguments[-1] == "--data":
+        for name in ("one", "two"):
+            (tmp_path / "images" / name).mkdir(parents=True)
+            for i in range(12):
+                (tmp_path / "images" / name / f"{i}.png").touch()
+        arguments = [*arguments, str(tmp_path / "images")]
+    if arguments[0] != "export":
+        arguments = [*arguments, "--out", str(tmp_path / "out")]
     code = f"""
 import sys
 sys.modules[{missing!r}] = None
-import proxyless.search.loop, proxyless.spaces, proxyless.latency.measure
-from proxyless import ProxylessError
-try:
-    {needs}
-except ProxylessError as error:
-    print(error)
+import proxyless.search.loop, proxyless.spaces, proxyless.latency.table
+from proxyless.cli import main
+sys.exit(main({arguments!r} + (["--quiet"] if {arguments[0]!r} != "export" else [])))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "pip install onnxruntime" in done.stdout, done.stderr
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert f"pip install {INSTALLED_AS.get(missing, missing)}" in done.stderr
 
 
 def test_help_loads_nothing_heavy():

@@ -83,7 +83,9 @@ def test_progress_without_a_terminal_is_plain_lines(finished):
 def test_the_log_is_json_lines(finished):
     events = [json.loads(line) for line in (finished[0] / "log.jsonl").read_text().splitlines()]
     assert {"stage", "progress"} <= {event["event"] for event in events}
-    assert [e["stage"] for e in events if e["event"] == "stage"] == ["search", "derive", "train", "check"]
+    assert [e["stage"] for e in events if e["event"] == "stage"] == [
+        *("data", "measure", "search", "derive", "train", "check")
+    ]
 
 
 def test_evaluate_agrees_with_the_result_by_pytorch_and_by_onnx_runtime(finished):
@@ -230,7 +232,7 @@ def test_measure_writes_a_table(tmp_path):
     done = proxyless(
         *("measure", "--space", "mobilenet", "--device", "cpu", "--out", out, "--image-size", 8, "--channels", 1),
         *("--classes", 10, "--space-width", 0.25, "--space-depths", *"111111", "--measure-rounds", 3),
-        *("--measure-burst-ms", 0.5, "--measure-networks", 4),
+        *("--measure-burst-ms", 0.5, "--measure-networks", 4, "--measure-cache", "null"),
         cwd=tmp_path,
     )
     assert "mean error" in done.stdout
@@ -297,6 +299,10 @@ CASES = [
     "out below a file",
     "unknown space",
 ]
+
+
+def test_every_mistake_is_tried(tmp_path, folder):
+    assert list(mistakes(tmp_path, folder)) == CASES
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -431,3 +437,59 @@ def test_other_update_rules_run_the_same_job(update, config, tmp_path):
         *("--search-epochs", 1, "--training-epochs", 1),
     )
     assert "test accuracy" in done.stdout
+
+
+def test_training_another_architecture_into_a_run_is_refused(finished, tmp_path, capsys):
+    from proxyless.cli import main
+
+    run, _ = finished
+    architecture = json.loads((run / "architecture.json").read_text())
+    arguments = ["--data", "digits", "--training-epochs", "1", "--measure-rounds", "3", "--quiet"]
+    arguments += ["--out", str(tmp_path / "out"), "--architecture"]
+    assert main(["train", *arguments, str(run / "architecture.json")]) == 0
+    first = next(iter(architecture["choices"]))
+    architecture["choices"][first] = "k5_e2" if architecture["choices"][first] == "k3_e2" else "k3_e2"
+    (tmp_path / "other.json").write_text(json.dumps(architecture))
+    assert main(["train", "--architecture", str(tmp_path / "other.json"), *arguments[:-1]]) == 2
+    assert "holds a run of another architecture" in capsys.readouterr().err
+
+
+def test_images_that_changed_since_a_run_began_are_noticed(tmp_path, folder, config, capsys):
+    import shutil
+
+    from proxyless.cli import main
+
+    arguments = ["search", "--config", str(config), "--data", str(folder), "--out", str(tmp_path / "run"), "--quiet"]
+    arguments += ["--search-batch-size", "4", "--training-batch-size", "4", "--search-epochs", "1"]
+    assert main([*arguments, "--training-epochs", "1"]) == 0
+    shutil.copy(folder / "one" / "1.png", folder / "one" / "new.png")
+    assert main([*arguments, "--training-epochs", "1"]) == 2
+    assert "its images have changed" in capsys.readouterr().err
+
+
+def test_a_learning_rate_that_diverges_is_one_line(tmp_path, config, capsys):
+    from proxyless.cli import main
+
+    arguments = ["search", "--config", str(config), "--out", str(tmp_path / "run"), "--quiet"]
+    assert main([*arguments, "--search-learning-rate", "1e30"]) == 2
+    assert "lower search.learning_rate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["tree", "nas-bench-macro"])
+def test_other_spaces_are_searched_by_the_same_command(name, tmp_path, capsys):
+    from proxyless.cli import main
+
+    arguments = ["search", "--data", "digits", "--space-name", name, "--search-loss", "none", "--quiet"]
+    arguments += ["--out", str(tmp_path / "run"), "--search-warmup-epochs", "0", "--search-epochs", "1"]
+    arguments += ["--training-epochs", "1", "--measure-rounds", "3"]
+    if name == "tree":
+        arguments += ["--space-blocks", "1", "--space-stem", "4", "--space-final-width", "16"]
+    assert main(arguments) == 0
+    assert "test accuracy" in capsys.readouterr().out
+
+
+def test_measuring_a_published_table_writes_it(tmp_path, capsys):
+    from proxyless.cli import main
+
+    assert main(["measure", "--device", "pixel1", "--out", str(tmp_path / "table.json"), "--quiet"]) == 0
+    assert "21 choices" in capsys.readouterr().out

@@ -115,6 +115,11 @@ def test_a_choice_nested_in_a_candidate_is_found():
     }
 
 
+def test_a_norm_that_sees_one_value_a_channel_does_not_hinder_finding_shapes():
+    network = nn.Sequential(Choice(a=nn.Linear(3, 3), b=nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))))
+    assert Supernet(network).input_shapes(torch.randn(1, 3)) == {"0": ((1, 3),)}
+
+
 def test_candidates_of_different_shapes_are_named():
     network = nn.Sequential(Choice(a=nn.Linear(3, 4), skip=Zero()))
     with pytest.raises(ValueError, match=r"choice 0 return different shapes: .*'a': \(1, 4\).*'skip': \(1, 3\)"):

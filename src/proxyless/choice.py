@@ -37,7 +37,7 @@ class Choice(nn.Module):
 
     Args:
         candidates: the operations by name, in order. Any modules that take the same tensors and return one tensor of
-            the same shape.
+            the same shape. They must not change their input in place: other candidates may be run on it.
         shortcut: add the first input to the output.
 
     Raises:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from proxyless import data, files, spaces, summary
 from proxyless.architecture import Architecture
 from proxyless.data import ImageData
-from proxyless.errors import ProxylessError
+from proxyless.errors import ProxylessError, first_line
 from proxyless.latency import measure as measuring
 from proxyless.latency.device import Device
 from proxyless.latency.identity import describe as describe_device
@@ -47,10 +47,11 @@ def load_network(run: RunFolder) -> nn.Module:
 
     architecture = Architecture.load(run.need(run.architecture, "search"))
     network = spaces.space_of(architecture).build(architecture)
+    weights = run.need(run.weights, "search")
     try:
-        network.load_state_dict(load_file(run.need(run.weights, "train")))
+        network.load_state_dict(load_file(weights))
     except Exception as error:  # safetensors raises its own class, torch RuntimeError
-        raise ProxylessError(f"{run.weights}: does not fit {run.architecture} ({str(error).splitlines()[0]})") from None
+        raise ProxylessError(f"{weights}: does not fit {run.architecture} ({first_line(error)})") from None
     return network.eval()
 
 
@@ -113,7 +114,7 @@ def finish(job: Job, architecture: Architecture) -> Result:
         "data": images.source,
         "device": describe_device(target),
         "onnx_max_difference": difference,
-        "seconds": files.read_json(run.path / "seconds.json"),
+        "seconds": files.read_json(run.seconds),
         "versions": summary.versions(),
     }
     if run.latency.exists():
@@ -184,9 +185,10 @@ def _evaluated(run: RunFolder, description: dict[str, Any], source: str | None) 
             raise ProxylessError(f"{source}: its classes are not those the network was trained on")
         return dataclasses.replace(images, preprocessing=preprocessing).loader("test", batch_size=256)
     folder = Path(source).expanduser()
-    inside = folder / "test"
+    if (folder / "train").is_dir() and not (folder / "test").is_dir():
+        raise ProxylessError(f"{source}: has no test/ to evaluate on; give one of its folders, such as {folder}/valid")
     return data.folder_loader(
-        inside if inside.is_dir() else folder,
+        folder / "test" if (folder / "test").is_dir() else folder,
         classes=tuple(description["classes"]),
         preprocessing=preprocessing,
         batch_size=256,

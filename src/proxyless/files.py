@@ -37,6 +37,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def is_partial(path: Path) -> bool:
+    """Whether ``path`` is what a killed process left half-written."""
+    return path.name.startswith(PARTIAL)
+
+
 def remove_partial(folder: Path) -> None:
     """Remove what a killed process left half-written in ``folder``."""
     for path in folder.rglob(f"{PARTIAL}*"):

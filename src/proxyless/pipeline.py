@@ -17,7 +17,7 @@ from proxyless.latency.device import Device, device
 from proxyless.latency.identity import describe
 from proxyless.latency.table import LatencyTable
 from proxyless.progress import Logged, Reporter, Silent
-from proxyless.run_folder import RunFolder, check_usable, open_run
+from proxyless.run_folder import RunFolder, check_file, check_same, check_usable, open_run
 from proxyless.settings import LossForm, Settings
 from proxyless.spaces import Space
 from proxyless.spaces.mobilenet import MobileNetSpace
@@ -42,19 +42,19 @@ def search(settings: Settings, out: Path, reporter: Reporter | None = None) -> R
     space = _space(settings, images)
     settings = _resolved(settings, images, space)
     supernet = supernet_of(settings, space)
-    known = RunFolder(out)
-    table = None
-    if settings.latency is not None:
-        log.stage("measure")
-        resumed = known.config.exists() and known.latency.exists()
-        table = LatencyTable.load(known.latency) if resumed else _measured(settings, supernet, space, target, log)
-        table.check(supernet)
-        _check_budget(settings.latency, settings.device, table, log)
-
-    run = open_run(out, settings, images.describe())
-    log.path = run.log
+    run = RunFolder(out)
+    check_same(run, settings, images.describe())
     if run.result.exists():
         return finished(run, log)
+    table = None
+    if settings.latency is not None or settings.search.loss is LossForm.WEIGHTED:
+        log.stage("measure")
+        known = run.config.exists() and run.latency.exists()
+        table = LatencyTable.load(run.latency) if known else _measured(settings, supernet, space, target, log)
+        table.check(supernet)
+        _check_budget(settings, table, log)
+    open_run(run, settings, images.describe())
+    log.write_to(run.log)
     if table is not None and not run.latency.exists():
         table.save(run.latency)
     job = Job(settings, images, space, target, table, run, log)
@@ -79,15 +79,19 @@ def train(settings: Settings, architecture: Architecture, out: Path, reporter: R
         settings = settings.replace({"images.size": architecture.arguments["image_size"]})
     log.stage("data")
     images = _load(settings, log)
-    arguments = dict(architecture.arguments) | _format(images) | _regularisation(settings)
+    arguments = dict(architecture.arguments) | _format(images) | _regularisation(settings, architecture.space)
     space = spaces.make(architecture.space, arguments)
     architecture = space.architecture(dict(architecture.choices))
     space.build(architecture)  # complains now if the choices are not those of the space
     settings = _resolved(settings, images, space)
-    run = open_run(out, settings, images.describe())
-    log.path = run.log
+    run = RunFolder(out)
+    check_same(run, settings, images.describe())
+    if run.architecture.exists() and Architecture.load(run.architecture) != architecture:
+        raise ProxylessError(f"--out {out}: holds a run of another architecture; choose another --out")
     if run.result.exists():
         return finished(run, log)
+    open_run(run, settings, images.describe())
+    log.write_to(run.log)
     architecture.save(run.architecture)
     return _trained(Job(settings, images, space, target, None, run, log), architecture)
 
@@ -104,6 +108,7 @@ def measure(
     """The latency table of a space alone, written as JSON to ``out``."""
     log = Logged(reporter or Silent())
     target = _device(settings)
+    check_file(out)
     arguments = _space_arguments(settings) | {"classes": classes, "channels": channels, "image_size": size}
     space = spaces.make(settings.space.name, arguments)
     log.stage("measure")
@@ -145,13 +150,16 @@ def _load(settings: Settings, log: Reporter) -> ImageData:
 def _space_arguments(settings: Settings) -> dict[str, Any]:
     chosen = {name: value for name, value in dataclasses.asdict(settings.space).items() if value is not None}
     del chosen["name"]
-    return chosen | _regularisation(settings)
+    return chosen | _regularisation(settings, settings.space.name)
 
 
-def _regularisation(settings: Settings) -> dict[str, Any]:
-    """What the derived network has for its training alone; a space takes only what it knows."""
-    drop_path = {"drop_path": settings.training.drop_path} if settings.training.drop_path else {}
-    return {"dropout": settings.training.dropout} | drop_path
+def _regularisation(settings: Settings, space: str) -> dict[str, Any]:
+    """What the derived network has for its training alone."""
+    wanted = {"dropout": settings.training.dropout, "drop_path": settings.training.drop_path}
+    for name, value in wanted.items():
+        if value and not spaces.takes(space, name):
+            raise ProxylessError(f"setting training.{name}: networks of the space {space} have none, leave it at 0")
+    return {name: value for name, value in wanted.items() if spaces.takes(space, name)}
 
 
 def _space(settings: Settings, images: ImageData) -> Space:
@@ -178,10 +186,14 @@ def _resolved(settings: Settings, images: ImageData, space: Space) -> Settings:
         "images.flip": images.augmentation.flip,
         "search.warmup_epochs": epochs(chosen.warmup_epochs, 50_000, 20),
         "search.epochs": epochs(chosen.epochs, 100_000, 40),
-        "training.epochs": epochs(settings.training.epochs, 250_000, 60),
+        "training.epochs": epochs(settings.training.epochs, 300_000, 60),
     }
     arguments = space.architecture({}).arguments
-    values |= {f"space.{k}": arguments[k] for k in ("width", "depths") if k in arguments}
+    own = {item.name for item in dataclasses.fields(settings.space)} - {"name"}
+    values |= {f"space.{name}": value for name, value in arguments.items() if name in own}
+    values |= {"space.name": space.name, "images.crop_scale": images.augmentation.min_scale}
+    target = _device(settings)
+    values |= {"measure.threads": target.threads, "measure.batch": target.batch} if target.here else {}
     settings = settings.replace(values)
     steps = max(1, schedule(settings).architecture_steps(max(1, count // chosen.batch_size)))
     if chosen.architecture_learning_rate is None:
@@ -212,20 +224,30 @@ def _measured(settings: Settings, supernet: Supernet, space: Space, target: Devi
 def _check_latency(settings: Settings) -> None:
     if settings.latency is not None and settings.latency <= 0:
         raise ProxylessError(f"--latency must be above 0 ms, got {settings.latency:g}")
-    if settings.latency is None and settings.search.loss is not LossForm.NONE:
+    if settings.latency is None and settings.search.loss not in (LossForm.NONE, LossForm.WEIGHTED):
         raise ProxylessError(
             "no latency budget: pass --latency MS (`proxyless measure` shows what a space spans), or --search-loss none"
             " for a search that looks at the task alone"
         )
 
 
-def _check_budget(budget_ms: float, device: str, table: LatencyTable, log: Reporter) -> None:
+def _check_budget(settings: Settings, table: LatencyTable, log: Reporter) -> None:
+    budget_ms = settings.latency
     smallest, largest = table.smallest(), table.largest()
-    span = f"the networks of this space take {smallest:.3g} to {largest:.3g} ms on {device}"
+    span = f"the networks of this space take {smallest:.3g} to {largest:.3g} ms on {settings.device}"
+    if budget_ms is None:
+        log.note(span)
+        return
     if budget_ms < smallest:
+        # Above the smallest by what the next measurement may differ, so that the advice holds when it is followed.
         raise ProxylessError(
-            f"--latency {budget_ms:g} cannot be met: {span}; raise it to at least {smallest:.3g} or choose"
+            f"--latency {budget_ms:g} cannot be met: {span}; raise it to at least {1.03 * smallest:.3g} or choose"
             " a smaller --space-width"
+        )
+    if settings.search.loss is LossForm.MUL_LOG and min(budget_ms, smallest) <= 1:
+        raise ProxylessError(
+            f"--search-loss mul-log needs latencies above 1 ms, since it takes their logarithm, but {span};"
+            " use --search-loss add-linear"
         )
     log.note(span)
     if budget_ms > largest:

@@ -65,17 +65,20 @@ class PlainLines:
         self.seconds = seconds
         self.name = ""
         self.started = self.last = time.monotonic()
+        self.first: float | None = None
 
     def stage(self, name: str) -> None:
-        self.name, self.started, self.last = name, time.monotonic(), time.monotonic()
+        self.name, self.started, self.last, self.first = name, time.monotonic(), time.monotonic(), None
         self.note(f"{name} ...")
 
     def advance(self, done: float, total: float, metrics: Metrics) -> None:
         now = time.monotonic()
-        if now - self.last < self.seconds or done <= 0:
+        if self.first is None:  # what was done before a stop is not of this process
+            self.first, self.started = done, now
+        if now - self.last < self.seconds or done <= self.first:
             return
         self.last = now
-        left = (now - self.started) * (total / done - 1)
+        left = (now - self.started) * (total - done) / (done - self.first)
         self.note(f"{self.name} {done / total:4.0%}  {describe(metrics)}  {left:.0f} s left")
 
     def note(self, text: str) -> None:
@@ -126,19 +129,30 @@ class Bar:
 
 
 class Logged:
-    """Passes everything on to ``shown`` and appends it to a file as JSON lines, once there is one."""
+    """Passes everything on to ``shown`` and appends it to a file as JSON lines, which may be named later."""
 
     def __init__(self, shown: Reporter) -> None:
         self.shown = shown
         self.path: Path | None = None
+        self.waiting: list[dict[str, Any]] = []
         self.name = ""
         self.last = 0.0
 
     def write(self, event: str, **values: Any) -> None:
         """Append one event to the log."""
-        if self.path is not None:
-            now = datetime.now(UTC).isoformat(timespec="milliseconds")
-            files.append_json_line(self.path, {"time": now, "event": event, "stage": self.name, **values})
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        value = {"time": now, "event": event, "stage": self.name, **values}
+        if self.path is None:
+            self.waiting.append(value)
+        else:
+            files.append_json_line(self.path, value)
+
+    def write_to(self, path: Path) -> None:
+        """Name the file; what has happened before is written to it now."""
+        self.path = path
+        for value in self.waiting:
+            files.append_json_line(path, value)
+        self.waiting = []
 
     def stage(self, name: str) -> None:
         self.name = name

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +91,11 @@ class RunFolder:
         return self.path / "result.json"
 
     @property
+    def seconds(self) -> Path:
+        """Seconds that each stage took."""
+        return self.path / "seconds.json"
+
+    @property
     def report(self) -> Path:
         """The page for people."""
         return self.path / "report.html"
@@ -113,39 +120,66 @@ def check_usable(path: Path) -> None:
         ProxylessError: it is a file, not writable, or holds other files.
     """
     if path.is_dir():
-        if any(path.iterdir()) and not (path / "config.yaml").exists():
+        # A run that was killed while its folder was made holds no config yet.
+        others = [item for item in path.iterdir() if item.name != "data.json" and not files.is_partial(item)]
+        if others and not (path / "config.yaml").exists():
             raise ProxylessError(f"--out {path}: the folder is not empty and holds no run; choose another name")
     elif path.exists():
         raise ProxylessError(f"--out {path}: is a file; choose another name")
-    nearest = path
-    while not nearest.exists():
-        nearest = nearest.parent
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise ProxylessError(f"--out {path}: {nearest} cannot be written to; choose another place")
+    _check_writable(path)
 
 
-def open_run(path: Path, wanted: Settings, data: dict[str, Any]) -> RunFolder:
-    """The run folder at ``path`` for ``wanted`` settings: a new one, or the same run to be continued.
+def check_file(path: Path) -> None:
+    """Make sure before any work that the file ``path`` can be written.
 
     Raises:
-        ProxylessError: it holds a run with other settings; the message names the first of them.
+        ProxylessError: it is a folder, or its folder cannot be written to.
     """
-    run = RunFolder(path)
+    if path.is_dir():
+        raise ProxylessError(f"--out {path}: is a folder; give the name of a file")
+    _check_writable(path.parent)
+
+
+def _check_writable(folder: Path) -> None:
+    nearest = folder
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise ProxylessError(f"--out {folder}: {nearest} cannot be written to; choose another place")
+
+
+def check_same(run: RunFolder, wanted: Settings, data: Mapping[str, Any]) -> None:
+    """Make sure that the run in the folder, if there is one, is the one that is wanted and can be continued.
+
+    Raises:
+        ProxylessError: it has other settings (the message names the first of them), or its images have changed.
+    """
+    if not run.config.exists():
+        return
+    before = settings.load(run.config)
+    if before != wanted:
+        names = [item.name for item in settings.describe() if value(before, item.name) != value(wanted, item.name)]
+        first = names[0]
+        raise ProxylessError(
+            f"--out {run.path}: holds another run ({first} is {value(before, first)!r} there and"
+            f" {value(wanted, first)!r} here); choose another --out, or remove the folder"
+        )
+    record = files.read_json(run.data)
+    if record != json.loads(json.dumps(data)):
+        raise ProxylessError(
+            f"--out {run.path}: its images have changed since that run began; restore them, or choose another --out"
+        )
+
+
+def open_run(run: RunFolder, wanted: Settings, data: Mapping[str, Any]) -> None:
+    """Make the folder of a run, or take up the one that is there; see :func:`check_same`."""
     if run.config.exists():
-        before = settings.load(run.config)
-        if before != wanted:
-            names = [item.name for item in settings.describe() if value(before, item.name) != value(wanted, item.name)]
-            first = names[0]
-            raise ProxylessError(
-                f"--out {path}: holds another run ({first} is {value(before, first)!r} there and"
-                f" {value(wanted, first)!r} here); choose another --out, or remove the folder"
-            )
-        files.remove_partial(path)
-        return run
-    path.mkdir(parents=True, exist_ok=True)
+        files.remove_partial(run.path)
+        return
+    run.path.mkdir(parents=True, exist_ok=True)
+    files.remove_partial(run.path)
     files.write_json(run.data, data)
     settings.save(wanted, run.config)
-    return run
 
 
 def value(of: Settings, name: str) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -18,8 +20,8 @@ from proxyless import files
 from proxyless.errors import ProxylessError
 
 
-def _setting(default: Any, help: str, *, least: float | None = None) -> Any:
-    return field(default=default, metadata={"help": help, "least": least})
+def _setting(default: Any, help: str, *, least: float | None = None, most: float = math.inf) -> Any:
+    return field(default=default, metadata={"help": help, "least": least, "most": most})
 
 
 class Update(Enum):
@@ -39,6 +41,13 @@ class LossForm(Enum):
     NONE = "none"
 
 
+class Derivation(Enum):
+    """Which architecture a search ends with."""
+
+    BUDGET = "budget"
+    MOST_PROBABLE = "most-probable"
+
+
 class ZeroGate(Enum):
     """What an architecture step does with a choice whose active candidate is Zero."""
 
@@ -51,12 +60,16 @@ class ImageSettings:
     """How images become tensors, and which are held out."""
 
     size: int | None = _setting(None, "height and width in px; default: that of the images, at most 224", least=8)
-    valid_fraction: float = _setting(0.1, "share of the training images held out for the architecture steps", least=0)
-    test_fraction: float = _setting(0.15, "share held out for the final test where the data has no test split", least=0)
+    valid_fraction: float = _setting(
+        0.1, "share of the training images held out for the architecture steps", least=0, most=0.5
+    )
+    test_fraction: float = _setting(
+        0.15, "share held out for the final test where the data has no test split", least=0, most=0.5
+    )
     skip_corrupt: bool = _setting(False, "leave out images that cannot be read instead of stopping")
     flip: bool | None = _setting(None, "mirror training images; default: yes, but not for digits")
     crop_scale: float | None = _setting(
-        None, "smallest share of an image that is cropped; default: 0.35 from 64 px on", least=0
+        None, "smallest share of an image that is cropped; default: 0.35 from 64 px on", least=0, most=1
     )
 
 
@@ -102,12 +115,15 @@ class SearchSettings:
     batch_size: int = _setting(128, "images of a step", least=2)
     learning_rate: float = _setting(0.05, "of the weights, at the start of the cosine", least=0)
     weight_decay: float = _setting(4e-5, "of the weights on the path", least=0)
-    label_smoothing: float = _setting(0.1, "of the loss of the weights", least=0)
+    label_smoothing: float = _setting(0.1, "of the loss of the weights", least=0, most=0.9)
     architecture_every: int = _setting(2, "weight steps for one architecture step", least=1)
     architecture_delay: int = _setting(0, "epochs of the search before the first architecture step", least=0)
     zero_gate: ZeroGate = _setting(ZeroGate.EXACT, "gradient where Zero is active; skipped: none, the authors' program")
     architecture_learning_rate: float | None = _setting(
         None, "of Adam; default: such that rate x steps is 24, as in the paper, at most 0.05", least=0
+    )
+    derivation: Derivation = _setting(
+        Derivation.BUDGET, "budget: the most probable one that keeps it; most-probable: of each choice, as in the paper"
     )
     loss: LossForm = _setting(LossForm.ADD_LINEAR, "how the expected latency enters the loss")
     latency_weight: float = _setting(0.1, "lambda of the latency term, or where its multiplier starts", least=0)
@@ -122,15 +138,15 @@ class SearchSettings:
 class TrainingSettings:
     """Training of the network that was found, from scratch."""
 
-    epochs: int | None = _setting(None, "default: 250,000 images' worth, at most 60", least=1)
+    epochs: int | None = _setting(None, "default: 300,000 images' worth, at most 60", least=1)
     batch_size: int = _setting(128, "images of a step", least=2)
     learning_rate: float = _setting(0.2, "at the top of the cosine", least=0)
     warmup_epochs: float = _setting(0.3, "epochs in which the learning rate rises", least=0)
     weight_decay: float = _setting(4e-5, "not of norms and biases", least=0)
-    label_smoothing: float = _setting(0.1, "of the loss", least=0)
-    dropout: float = _setting(0.0, "before the classifier", least=0)
+    label_smoothing: float = _setting(0.1, "of the loss", least=0, most=0.9)
+    dropout: float = _setting(0.0, "before the classifier", least=0, most=0.95)
     drop_path: float = _setting(
-        0.0, "space tree: probability that the last residual block is left out for an image", least=0
+        0.0, "space tree: probability that the last residual block is left out for an image", least=0, most=0.95
     )
     ema: bool = _setting(True, "deliver the moving average of the weights")
     cutout: int = _setting(0, "side in px of a square cut out of training images", least=0)
@@ -249,9 +265,10 @@ def _merged(settings: Any, values: Mapping[Any, Any], where: str) -> Any:
             changes[name] = _merged(current, value, f"{where}{name}.")
         else:
             changes[name] = _checked(value, hints[name], f"{where}{name}")
-            least = fields[name].metadata["least"]
-            if least is not None and changes[name] is not None and not changes[name] >= least:
-                raise ProxylessError(f"setting {where}{name} must be at least {least:g}, got {value!r}")
+            least, most = fields[name].metadata["least"], fields[name].metadata["most"]
+            if least is not None and changes[name] is not None and not least <= changes[name] <= most:
+                bounds = f"at least {least:g}" + (f" and at most {most:g}" if most < math.inf else "")
+                raise ProxylessError(f"setting {where}{name} must be {bounds}, got {value!r}")
     return dataclasses.replace(settings, **changes)
 
 
@@ -281,14 +298,10 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
         if isinstance(value, list | tuple) and all(isinstance(v, int) and not isinstance(v, bool) for v in value):
             return tuple(value)
     elif hint is float:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
         # YAML reads 1e-3, without a point, as text.
-        if isinstance(value, str):
-            try:
+        with contextlib.suppress(ValueError):
+            if isinstance(value, int | float | str) and not isinstance(value, bool) and math.isfinite(float(value)):
                 return float(value)
-            except ValueError:
-                pass
     elif hint is int:
         if isinstance(value, int) and not isinstance(value, bool):
             return value

@@ -12,7 +12,7 @@ from proxyless.architecture import Architecture
 from proxyless.choice import Zero, settled
 from proxyless.latency.operators import count_macs, example_inputs
 from proxyless.latency.table import LatencyTable
-from proxyless.supernet import Supernet, batch_statistics
+from proxyless.supernet import Supernet, evaluation
 
 PACKAGES = ("proxyless", "torch", "torchvision", "timm", "onnx", "onnxruntime", "numpy")
 
@@ -27,7 +27,7 @@ def layers(
     found = []
     for (name, choice), index in zip(supernet.choices.items(), path, strict=True):
         inputs, module, taken = example_inputs(shapes[name]), settled(choice, index), choice.operations[index]
-        with batch_statistics(module), torch.no_grad():
+        with evaluation(module), torch.no_grad():
             output = module(*inputs)
         found.append(
             {

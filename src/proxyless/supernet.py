@@ -133,7 +133,7 @@ class Supernet(nn.Module):
         ]
         before = self.path
         try:
-            with batch_statistics(self.network), torch.no_grad():
+            with evaluation(self.network), torch.no_grad():
                 for index in range(self.mask.shape[1]):
                     self.path = [min(index, len(choice) - 1) for choice in self.choices.values()]
                     self.network(*example)
@@ -159,22 +159,31 @@ class Supernet(nn.Module):
 
 
 @contextmanager
+def evaluation(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; every part then returns to the mode that it had."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+@contextmanager
 def batch_statistics(network: nn.Module) -> Iterator[None]:
     """Evaluation mode, but batch norm normalises by the statistics of the batch and leaves its running ones alone.
 
     The running statistics of a supernet mix those of all sampled paths and fit none of them (authors' defaults), so
     both the evaluation of a path and the architecture step use the batch's own.
     """
-    modes = [(module, module.training) for module in network.modules()]
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    network.eval()
-    for norm in norms:
-        norm.train()
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
+    with evaluation(network):
         for norm in norms:
-            norm.track_running_stats = True
-        for module, mode in modes:
-            module.training = mode
+            norm.train()
+            norm.track_running_stats = False
+        try:
+            yield
+        finally:
+            for norm in norms:
+                norm.track_running_stats = True

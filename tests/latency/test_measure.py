@@ -1,4 +1,3 @@
-import json
 import time
 
 import numpy as np
@@ -76,18 +75,41 @@ def test_equal_candidates_are_measured_once():
     assert rows[0] == rows[1] == rows[2]
 
 
-def test_what_is_known_is_not_measured_again_and_networks_always_are(tiny_net, tmp_path):
+class Counting:
+    """A runtime that notes what it prepares."""
+
+    def __init__(self) -> None:
+        self.prepared: list[nn.Module] = []
+
+    def version(self) -> str:
+        return "1"
+
+    def prepare(self, module, inputs, device):
+        self.prepared.append(module)
+        return Sleeper(0.01)
+
+
+def test_what_is_known_is_not_measured_again_and_networks_always_are(tiny_net, tmp_path, monkeypatch):
+    from proxyless.latency import identity, measure
+
+    counting = Counting()
+    monkeypatch.setattr(measure, "runtime", lambda name: counting)
+    monkeypatch.setattr(identity, "runtime", lambda name: counting)
     supernet = Supernet(tiny_net)
-    first = measure_table(supernet, (2, 6, 6), device("cpu"), effort=QUICK, cache=tmp_path)
-    second = measure_table(supernet, (2, 6, 6), device("cpu"), effort=QUICK, cache=tmp_path)
-    assert first.entries == second.entries
-    assert first.networks != second.networks
-    (stored,) = tmp_path.glob("*.json")
-    value = json.loads(stored.read_text())
-    assert value["device"]["runtime_version"] == first.device["runtime_version"]
-    two_threads = measure_table(supernet, (2, 6, 6), device("cpu", threads=2), effort=QUICK, cache=tmp_path)
-    assert two_threads.entries != first.entries
-    assert len(list(tmp_path.glob("*.json"))) == 2
+
+    def prepared(chosen: Device, effort: Effort = QUICK) -> int:
+        counting.prepared.clear()
+        measure_table(supernet, (2, 6, 6), chosen, effort=effort, cache=tmp_path)
+        return len(counting.prepared)
+
+    candidates, networks = 4, QUICK.networks
+    assert prepared(device("cpu")) == candidates + networks
+    assert prepared(device("cpu")) == networks
+    assert prepared(device("cpu", threads=2)) == candidates + networks
+    assert prepared(device("cpu"), Effort(rounds=4, burst_ms=0.5, networks=4)) == candidates + networks
+    for stored in tmp_path.glob("*.json"):
+        stored.write_text("{")  # a broken file is as good as none
+    assert prepared(device("cpu")) == candidates + networks
 
 
 def test_measuring_leaves_the_supernet_as_it_was(tiny_net):
@@ -151,9 +173,15 @@ def test_the_correction_is_no_worse_than_the_noise_it_was_fitted_on():
 
 
 def test_whole_networks_are_measured_with_the_batch_asked():
-    network = nn.Conv2d(3, 8, 3)
-    one, many = (measure_networks([network], ((n, 3, 32, 32),), device("cpu"), QUICK)[0].ms for n in (1, 64))
-    assert many > one
+    seen = []
+
+    class Spy(nn.Module):
+        def forward(self, x):
+            seen.append(tuple(map(int, x.shape)))
+            return x * 2
+
+    measure_networks([Spy()], ((16, 3, 8, 8),), device("cpu"), QUICK)
+    assert set(seen) == {(16, 3, 8, 8)}
 
 
 def test_unknown_devices_and_numbers_below_one_are_refused():

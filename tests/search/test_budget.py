@@ -3,8 +3,9 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from proxyless import ProxylessError, Supernet
+from proxyless import Choice, ProxylessError, Supernet, Zero
 from proxyless.latency.table import CostTable
 from proxyless.search.budget import best_under_budget, knapsack
 
@@ -71,19 +72,30 @@ def test_the_budget_is_kept_at_the_least_loss_of_probability(tiny_net):
     assert best_under_budget(supernet, COST, 2.1) == [2, 1]
 
 
-def test_an_undecided_search_derives_a_network_that_costs_what_it_expects(tiny_net):
-    """Zero is the single most probable candidate, but two thirds of the probability are for a block."""
-    supernet = decided(tiny_net, [[0.0, 0.0, 0.05], [0.0, 0.0, 0.0]])
-    expected = COST.expected(supernet.probabilities().double()).item()
-    assert expected == pytest.approx(0.5 + 1.0 + 2.25, abs=0.1)
-    path = best_under_budget(supernet, COST, 4.0)
-    assert 0.97 * expected <= COST.of_path(path) <= 4.0
-    assert path == [1, 1]
+def test_an_undecided_search_derives_a_network_that_costs_what_it_expects():
+    """Zero is the single most probable candidate everywhere, but two thirds of the probability are for a block."""
+    blocks = [Choice(a=nn.Identity(), b=nn.Identity(), skip=Zero()) for _ in range(6)]
+    cost = CostTable("ms", 0.5, {str(i): {"a": 1.0, "b": 1.0 + 0.01 * i, "skip": 0.0} for i in range(6)})
+    supernet = Supernet(nn.Sequential(*blocks))
+    with torch.no_grad():
+        supernet.alpha.copy_(torch.tensor([[0.0, -0.01, 0.05]] * 6))
+    expected = cost.expected(supernet.probabilities()).item()
+    assert supernet.most_probable() == [2] * 6
+    assert cost.of_path(best_under_budget(supernet, cost, 5.0)) == pytest.approx(expected, abs=0.55)
+    assert 3.0 <= cost.of_path(best_under_budget(supernet, cost, 3.6)) <= 3.6
 
 
 def test_a_generous_budget_is_not_spent_for_its_own_sake(tiny_net):
     supernet = decided(tiny_net, [[0.0, 0.0, 9.0], [0.0, 9.0, 0.0]])
     assert best_under_budget(supernet, COST, 100.0) == [2, 1]
+
+
+def test_a_decided_search_is_not_overruled_where_the_only_alternative_is_far_dearer():
+    cost = CostTable("ms", 0.0, {"0": {"cheap": 1.0, "dear": 10.0}})
+    supernet = Supernet(nn.Sequential(Choice(cheap=nn.Identity(), dear=nn.Identity())))
+    with torch.no_grad():
+        supernet.alpha.copy_(torch.tensor([[np.log(0.96 / 0.04), 0.0]]))
+    assert best_under_budget(supernet, cost, 20.0) == [0]
 
 
 def test_a_budget_below_the_smallest_network_names_its_cost(tiny_net):

@@ -214,6 +214,15 @@ def test_a_choice_that_did_not_run_does_not_move(rule):
     assert seen == {True, False}
 
 
+@pytest.mark.parametrize("rule", [TwoPathUpdate, AllPathUpdate])
+def test_an_activation_in_place_may_follow_a_choice(rule):
+    choice = Choice(a=nn.Linear(3, 3), b=nn.Linear(3, 3))
+    supernet = Supernet(nn.Sequential(nn.Linear(3, 3), choice, nn.ReLU(inplace=True)))
+    before = supernet.alpha.detach().clone()
+    rule(supernet, TaskOnly()).step((torch.randn(8, 3), torch.randint(0, 3, (8,))), criterion)
+    assert not torch.equal(before, supernet.alpha)
+
+
 def test_the_search_finds_the_better_candidate(tiny_batch):
     """One candidate can tell the classes apart, the other cannot."""
     torch.manual_seed(0)

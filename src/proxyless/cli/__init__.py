@@ -21,6 +21,10 @@ COMMANDS = {
 }
 
 
+INSTALLED_AS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+"""Packages whose name is not that of the module."""
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     top = argparse.ArgumentParser(
@@ -51,17 +55,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         top.print_help()
         return 2
     # Read when PyTorch is loaded. Its threads wait for one another by spinning; where another process wants a core,
-    # they spin through the time that the one they wait for would need: a step then takes twenty times as long.
+    # they spin through the time that the one they wait for would need.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     try:
         parsed.run(parsed)
     except ProxylessError as error:
         print(f"proxyless {parsed.command}: {error}", file=sys.stderr)
         return 2
+    except ImportError as error:
+        name = (error.name or "").split(".")[0]
+        package = INSTALLED_AS.get(name, name)
+        print(f"proxyless {parsed.command}: {error}; pip install {package}", file=sys.stderr)
+        return 2
     except OSError as error:  # a full disk, a folder that cannot be written
         print(f"proxyless {parsed.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        resumed = parsed.command in ("search", "train")
+        print("\nstopped" + "; the same command goes on from here" * resumed, file=sys.stderr)
         return 130
     return 0

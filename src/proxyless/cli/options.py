@@ -42,8 +42,11 @@ def chosen(parsed: argparse.Namespace) -> Settings:
     """
     base = settings.load(parsed.config) if parsed.config else Settings()
     flags = {name: value for name, value in vars(parsed).items() if name in _NAMES and value is not None}
-    return base.replace(flags)
+    return base.replace({name: None if value is _NULL else value for name, value in flags.items()})
 
+
+_NULL = object()
+"""A flag was given the text ``null``: none, in place of what the file says."""
 
 _NAMES = {item.name for item in settings.describe()}
 
@@ -66,8 +69,18 @@ def _add(group: Any, item: Described) -> None:
     else:
         parse: dict[Any, tuple[Callable[[str], Any], str]] = {int: (int, "N"), float: (float, "X"), str: (str, "TEXT")}
         function, metavar = parse[kind]
+        if type(None) in typing.get_args(item.type):
+            function = _or_null(function)
         metavar = {"data": "DATA", "device": "DEVICE", "latency": "MS"}.get(item.name, metavar)
         group.add_argument(flag, dest=item.name, type=function, metavar=metavar, help=text)
+
+
+def _or_null(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    def parsed(text: str) -> Any:
+        return _NULL if text == "null" else parse(text)
+
+    parsed.__name__ = parse.__name__  # argparse names it in its error
+    return parsed
 
 
 def _plain_type(hint: Any) -> Any:

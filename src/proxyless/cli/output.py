@@ -22,12 +22,13 @@ def summary(values: Mapping[str, Any], run: Path) -> str:
     device = values["device"]["name"]
     known = [("predicted", values["latency_predicted_ms"]), ("measured", measured)]
     found = [(f"{how} {ms:.4g} ms", ms) for how, ms in known if ms is not None]
-    text, last = found[-1]
-    text += f" on {device}"
-    if budget is not None:
-        text += f", budget {budget:g} ms ({last / budget - 1:+.1%})"
-    texts = [text for text, _ in found[:-1]] + [text]
-    lines += [("" if i else "latency", text) for i, text in enumerate(texts)]
+    if found:
+        text, last = found[-1]
+        text += f" on {device}"
+        if budget is not None:
+            text += f", budget {budget:g} ms ({last / budget - 1:+.1%})"
+        texts = [text for text, _ in found[:-1]] + [text]
+        lines += [("" if i else "latency", text) for i, text in enumerate(texts)]
     lines += [("model", str(run / "model.onnx")), ("report", str(run / "report.html"))]
     return "\n".join(f"{name:<15} {text}" for name, text in lines)
 
@@ -39,16 +40,13 @@ def table_summary(table: LatencyTable, path: Path) -> str:
     errors = [abs(predicted / measured - 1) for predicted, measured in predictions(table)]
     device = table.device
     count = sum(len(row) for row in table.entries.values())
-    return "\n".join(
-        f"{name:<15} {text}"
-        for name, text in [
-            ("device", f"{device['name']}: {device['runtime']} {device['runtime_version']}, {device['machine']}"),
-            ("candidates", f"{count} at {len(table.entries)} choices"),
-            ("networks", f"{table.smallest():.4g} to {table.largest():.4g} ms"),
-            (
-                "correction",
-                f"{len(errors)} whole networks, mean error {sum(errors) / len(errors):.1%}, largest {max(errors):.1%}",
-            ),
-            ("table", str(path)),
-        ]
-    )
+    lines = [
+        ("device", f"{device['name']}: {device['runtime']} {device['runtime_version']}, {device['machine']}"),
+        ("candidates", f"{count} at {len(table.entries)} choices"),
+        ("networks", f"{table.smallest():.4g} to {table.largest():.4g} ms"),
+    ]
+    if errors:
+        mean, largest = sum(errors) / len(errors), max(errors)
+        lines.append(("correction", f"{len(errors)} whole networks, mean error {mean:.1%}, largest {largest:.1%}"))
+    lines.append(("table", str(path)))
+    return "\n".join(f"{name:<15} {text}" for name, text in lines)

@@ -10,7 +10,7 @@ from proxyless.architecture import derive
 from proxyless.choice import settled
 from proxyless.latency.operators import count_macs, count_parameters, example_inputs
 from proxyless.latency.table import CostTable
-from proxyless.supernet import Supernet
+from proxyless.supernet import Shapes, Supernet
 
 
 def macs_table(supernet: Supernet, input_shape: tuple[int, ...]) -> CostTable:
@@ -29,11 +29,16 @@ def _counted(
     unit: str,
     count: Callable[[nn.Module, Sequence[Tensor]], int],
 ) -> CostTable:
-    inputs = example_inputs(((1, *input_shape),))
+    where = next(supernet.weights()).device
+
+    def made(shapes: Shapes) -> list[Tensor]:
+        return [tensor.to(where) for tensor in example_inputs(shapes)]
+
+    inputs = made(((1, *input_shape),))
     shapes = supernet.input_shapes(*inputs)
     rows = {
         name: {
-            operation: float(count(settled(choice, index), example_inputs(shapes[name])))
+            operation: float(count(settled(choice, index), made(shapes[name])))
             for index, operation in enumerate(choice.operations)
         }
         for name, choice in supernet.choices.items()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from proxyless.errors import ProxylessError
 from proxyless.latency import published
+from proxyless.latency.table import PUBLISHED
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,6 @@ class Device:
         return self.runtime != PUBLISHED
 
 
-PUBLISHED = "published table"
 DEVICES = {"cpu": Device("cpu", runtime="onnxruntime")} | {
     name: Device(name, runtime=PUBLISHED) for name in published.names()
 }

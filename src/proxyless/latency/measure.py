@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.optimize import lsq_linear
 from torch import nn
 
 from proxyless import files
@@ -121,7 +122,7 @@ def measure_table(
     Args:
         supernet: on the CPU; its path, mode and weights are left alone.
         input_shape: of one input, without the batch.
-        cache: folder of measured candidates, one file for each device, machine and runtime version; what is found
+        cache: folder of measured candidates, a file for each device, machine, runtime version and effort; what is found
             there is not measured again. Whole networks always are, so that the table follows the machine's speed today.
         advance: told of progress.
 
@@ -157,7 +158,7 @@ def _measure_table(
             signatures[name][operation] = key
             modules.setdefault(key, (module, shapes_of[name]))
 
-    store = _Store(cache, device) if cache else None
+    store = _Store(cache, device, effort) if cache else None
     known = store.load() if store else {}
     missing = [key for key in modules if key not in known]
     paths = spread_paths(supernet, effort.networks, seed=seed)
@@ -236,7 +237,9 @@ def calibrated(table: LatencyTable) -> LatencyTable:
     # Unknowns: fixed part, factor - 1, ms a block.
     left = np.concatenate([design / measured[:, None] / noise, np.diag(1 / priors)])
     right = np.concatenate([(measured - sums) / measured / noise, np.zeros(3)])
-    fixed, factor, per_block = np.linalg.lstsq(left, right, rcond=None)[0]
+    # A network's fixed part takes time, and so does a factor's worth of its blocks.
+    fitted = lsq_linear(left, right, bounds=([0.0, -0.9, -np.inf], np.inf))
+    fixed, factor, per_block = fitted.x
     return LatencyTable(table.device, float(fixed), float(1 + factor), float(per_block), table.entries, table.networks)
 
 
@@ -246,20 +249,20 @@ def predictions(table: LatencyTable) -> list[tuple[float, float]]:
 
 
 class _Store:
-    """Measured candidates of one device on disk."""
+    """Measured candidates of one device and effort on disk: a help only, what cannot be read or written is let be."""
 
-    def __init__(self, folder: Path, device: Device) -> None:
-        self.path = folder / f"{device.name}-{identity.key(device)}.json"
+    def __init__(self, folder: Path, device: Device, effort: Effort) -> None:
+        thoroughness = f"{effort.rounds}x{effort.burst_ms:g}ms"
+        self.path = folder / f"{device.name}-{identity.key(device)}-{thoroughness}.json"
         self.device = device
 
     def load(self) -> dict[str, Interval]:
-        if not self.path.exists():
-            return {}
         try:
             return {key: Interval(**value) for key, value in files.read_json(self.path)["candidates"].items()}
         except (ProxylessError, KeyError, TypeError, AttributeError):
-            raise ProxylessError(f"{self.path}: not a file of measurements; remove it to measure anew") from None
+            return {}
 
     def save(self, known: Mapping[str, Interval]) -> None:
         candidates = {key: asdict(value) for key, value in known.items()}
-        files.write_json(self.path, {"device": identity.describe(self.device), "candidates": candidates})
+        with suppress(OSError):
+            files.write_json(self.path, {"device": identity.describe(self.device), "candidates": candidates})

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
 
-from proxyless.supernet import Shapes
+from proxyless.supernet import Shapes, evaluation
 
 # Bookkeeping of autograd and views that no runtime executes.
 _FREE = ("detach", "alias", "lift_fresh")
@@ -63,25 +63,15 @@ def signature(module: nn.Module, inputs: Sequence[Tensor]) -> str:
 
     Independent of weights, names and classes: two modules with one signature do the same work.
     """
-    was_training = module.training
-    module.eval()
-    try:
-        with torch.no_grad(), _Recorder() as recorder:
-            module(*inputs)
-    finally:
-        module.train(was_training)
+    with evaluation(module), torch.no_grad(), _Recorder() as recorder:
+        module(*inputs)
     return hashlib.sha256("\n".join(recorder.lines).encode()).hexdigest()[:24]
 
 
 def count_macs(module: nn.Module, inputs: Sequence[Tensor]) -> int:
     """Multiply-accumulates of convolutions and matrix products of one forward pass; no norms, no biases."""
-    was_training = module.training
-    module.eval()
-    try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            module(*inputs)
-    finally:
-        module.train(was_training)
+    with evaluation(module), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(*inputs)
     return counter.get_total_flops() // 2
 
 

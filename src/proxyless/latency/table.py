@@ -20,6 +20,9 @@ from proxyless.architecture import Architecture, indices
 from proxyless.errors import ProxylessError
 from proxyless.supernet import Supernet
 
+PUBLISHED = "published table"
+"""The runtime of devices that others have measured."""
+
 Rows = Mapping[str, Mapping[str, float]]
 """A number for each candidate, by choice, in the order of the supernet's choices and candidates."""
 
@@ -154,10 +157,12 @@ class LatencyTable(Cost):
 
     @property
     def rows(self) -> Rows:
-        return {
-            name: {op: self.factor * t.ms + self.per_block_ms if t.ms else 0.0 for op, t in row.items()}
-            for name, row in self.entries.items()
-        }
+        return {name: {op: self._corrected(t.ms) for op, t in row.items()} for name, row in self.entries.items()}
+
+    def _corrected(self, ms: float) -> float:
+        if self.device.get("runtime") == PUBLISHED:  # differences to Zero, which may be negative
+            return ms
+        return max(0.0, self.factor * ms + self.per_block_ms) if ms else 0.0
 
     @classmethod
     def of_cost(cls, cost: Cost, device: Mapping[str, Any]) -> LatencyTable:

@@ -78,7 +78,7 @@ def last_told(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """A history without what a resumed run told anew: where its step (else epoch) goes back, the later lines count."""
     kept: list[dict[str, Any]] = []
     for record in history:
-        while kept and kept[-1].get("stage") == record.get("stage") and _moment(kept[-1]) > _moment(record):
+        while kept and kept[-1].get("stage") == record.get("stage") and _moment(kept[-1]) >= _moment(record) > 0:
             kept.pop()
         kept.append(record)
     return kept

@@ -47,7 +47,8 @@ def best_under_budget(supernet: Supernet, cost: Cost, budget: float) -> list[int
     for _ in range(20):
         middle = (low + high) / 2
         low, high = (low, middle) if cost.of_path(best(middle)) >= wanted else (middle, high)
-    return best(high)
+    # Where candidates are few or far apart the next dearer path may be further off than the one before.
+    return min(best(low), best(high), key=lambda path: abs(cost.of_path(path) - wanted))
 
 
 def knapsack(scores: NDArray[np.float64], costs: NDArray[np.float64], capacity: float) -> list[int]:

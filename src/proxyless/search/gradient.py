@@ -253,7 +253,7 @@ class _RecomputedGates(torch.autograd.Function):
     def forward(ctx: Any, gates: Tensor, output: Tensor, choice: Choice, active: int, *inputs: Tensor) -> Tensor:
         ctx.save_for_backward(gates, output, *inputs)
         ctx.choice, ctx.active = choice, active
-        return output.view_as(output)
+        return output.clone()  # a view could not be changed in place by what follows, such as ReLU(inplace=True)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

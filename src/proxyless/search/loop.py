@@ -6,6 +6,7 @@ handed out at the end of each epoch, and what follows depends on that state and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from proxyless.errors import ProxylessError
 from proxyless.search.gradient import Criterion, StepResult
 from proxyless.supernet import SharedStart, Supernet, batch_statistics
 
@@ -96,7 +98,7 @@ class SearchLoop:
         start: a quicker warm-up, where the space has one.
         report: called with the metrics of every few steps.
         checkpoint: called with the state after every epoch.
-        advance: called after every weight step with (steps done, steps in all, latest metrics).
+        advance: called every few weight steps with (steps done, steps in all, latest metrics).
     """
 
     supernet: Supernet
@@ -142,29 +144,34 @@ class SearchLoop:
         self.update.load_state_dict(state["update"])
 
     def run(self) -> None:
-        """Run what is left of warm-up and search."""
+        """Run what is left of warm-up and search.
+
+        Raises:
+            ProxylessError: the loss is no longer finite.
+        """
         schedule = self.schedule
         while self.epoch < schedule.warmup_epochs + schedule.epochs:
             if self.epoch == schedule.warmup_epochs:  # the search's weights start without the warm-up's momentum
                 self.optimizer.state.clear()
-            self._epoch(searching=self.epoch >= schedule.warmup_epochs)
+            with torch.random.fork_rng():
+                torch.manual_seed(schedule.seed + self.epoch)  # of dropout
+                self._epoch(searching=self.epoch >= schedule.warmup_epochs)
             self.epoch += 1
             self.checkpoint(self.state_dict())
 
     def _epoch(self, *, searching: bool) -> None:
         schedule, supernet = self.schedule, self.supernet
-        torch.manual_seed(schedule.seed + self.epoch)
         length = schedule.epochs if searching else schedule.warmup_epochs
         first = self.epoch - (schedule.warmup_epochs if searching else 0)
         steps = self.data.steps()
         criterion = nn.CrossEntropyLoss(label_smoothing=schedule.label_smoothing)
-        held_out = self.data.held_out(self.architecture_step)
+        held_out = self.data.held_out(self.architecture_step) if searching else iter(())
         mean = _Means()
         supernet.train()
         for step, (inputs, targets) in enumerate(islice(self.data.train(self.epoch), steps)):
             position = (first * steps + step) / (length * steps)
             for group in self.optimizer.param_groups:
-                group["lr"] = 0.5 * schedule.learning_rate * (1 + torch.cos(torch.tensor(torch.pi * position)).item())
+                group["lr"] = 0.5 * schedule.learning_rate * (1 + math.cos(math.pi * position))
             self._sample(searching, first * steps + step, length * steps)
             outputs = supernet(inputs)
             loss = criterion(outputs, targets)
@@ -180,6 +187,8 @@ class SearchLoop:
             last = step + 1 == steps
             if last or (step + 1) % schedule.report_every == 0:
                 metrics = self._metrics(searching, self.epoch + (step + 1) / steps) | mean.take()
+                if not math.isfinite(metrics["loss"]):
+                    raise ProxylessError("the loss of the supernet is no longer finite: lower search.learning_rate")
                 if last:
                     metrics |= self.evaluate(supernet.most_probable())
                 self.report(metrics)
@@ -206,6 +215,7 @@ class SearchLoop:
             "epoch": epoch,
             "step": round(epoch * self.data.steps()),
             "entropy": float(supernet.entropy().detach().mean()),
+            "confidence": float(probabilities.max(dim=1).values.mean()),
         }
         if self.expected_cost is not None:
             metrics["expected_latency_ms"] = self.expected_cost(probabilities)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -44,12 +45,7 @@ class Space(Protocol):
 NAMES = ("mobilenet", "tree", "nas-bench-macro")
 
 
-def make(name: str, arguments: Mapping[str, Any] | None = None) -> Space:
-    """The space called ``name``.
-
-    Raises:
-        ProxylessError: no such space, or arguments it does not take.
-    """
+def _kind(name: str) -> Callable[..., Space]:
     if name not in NAMES:
         raise ProxylessError(f"no search space called {name!r}: there is {', '.join(NAMES)}")
     from proxyless.spaces.mobilenet import MobileNetSpace
@@ -61,8 +57,22 @@ def make(name: str, arguments: Mapping[str, Any] | None = None) -> Space:
         "tree": TreeSpace,
         "nas-bench-macro": NasBenchMacroSpace,
     }
+    return kinds[name]
+
+
+def takes(name: str, argument: str) -> bool:
+    """Whether the space called ``name`` has ``argument``."""
+    return argument in inspect.signature(_kind(name)).parameters
+
+
+def make(name: str, arguments: Mapping[str, Any] | None = None) -> Space:
+    """The space called ``name``.
+
+    Raises:
+        ProxylessError: no such space, or arguments it does not take.
+    """
     try:
-        return kinds[name](**(arguments or {}))
+        return _kind(name)(**(arguments or {}))
     except TypeError as error:
         raise ProxylessError(f"space {name}: {error}") from None
 

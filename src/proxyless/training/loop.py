@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from proxyless.errors import ProxylessError
+
 Batch = tuple[Tensor, Tensor]
 Metrics = dict[str, Any]
 
@@ -101,10 +103,16 @@ class TrainingLoop:
         self.optimizer.load_state_dict(state["optimizer"])
 
     def run(self) -> nn.Module:
-        """Run what is left of the training; returns the network to deliver."""
+        """Run what is left of the training; returns the network to deliver.
+
+        Raises:
+            ProxylessError: the loss is no longer finite.
+        """
         while self.epoch < self.recipe.epochs:
             started = time.perf_counter()
-            metrics = self._epoch()
+            with torch.random.fork_rng():
+                torch.manual_seed(self.recipe.seed + self.epoch)  # of dropout
+                metrics = self._epoch()
             metrics |= {"seconds": time.perf_counter() - started}
             self.epoch += 1
             self.report({"epoch": self.epoch} | metrics)
@@ -113,7 +121,6 @@ class TrainingLoop:
 
     def _epoch(self) -> Metrics:
         recipe, steps = self.recipe, self.data.steps()
-        torch.manual_seed(recipe.seed + self.epoch)
         criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         processor = next(self.network.parameters()).device
         losses, correct, seen = torch.zeros((), device=processor), torch.zeros((), device=processor), 0
@@ -133,6 +140,8 @@ class TrainingLoop:
             seen += len(targets)
             if (number + 1) % 20 == 0 or number + 1 == steps:
                 partial = {"loss": float(losses) / seen, "accuracy": float(correct) / seen}
+                if not math.isfinite(partial["loss"]):
+                    raise ProxylessError("the loss is no longer finite: lower training.learning_rate")
                 self.advance(self.epoch * steps + number + 1, recipe.epochs * steps, partial)
         loss_valid, accuracy_valid = evaluate(self.average, self.data.valid())
         return {
