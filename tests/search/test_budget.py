@@ -85,6 +85,18 @@ def test_an_undecided_search_derives_a_network_that_costs_what_it_expects():
     assert 3.0 <= cost.of_path(best_under_budget(supernet, cost, 3.6)) <= 3.6
 
 
+def test_a_budget_that_had_to_be_fought_for_is_spent_at_the_least_loss_of_probability():
+    """The search went below the budget; the third block costs least probability."""
+    blocks = [Choice(block=nn.Identity(), skip=Zero()) for _ in range(4)]
+    cost = CostTable("ms", 0.0, {str(i): {"block": 1.0, "skip": 0.0} for i in range(4)})
+    supernet = Supernet(nn.Sequential(*blocks))
+    with torch.no_grad():
+        supernet.alpha.copy_(torch.tensor([[0.0, 2.0], [0.0, 2.0], [0.0, 1.0], [0.0, 2.0]]))
+    assert cost.expected(supernet.probabilities()) < 0.7
+    assert best_under_budget(supernet, cost, 1.0) == [1, 1, 0, 1]
+    assert best_under_budget(supernet, cost, 3.0) == [1, 1, 0, 1]  # generous: about what is expected
+
+
 def test_a_generous_budget_is_not_spent_for_its_own_sake(tiny_net):
     supernet = decided(tiny_net, [[0.0, 0.0, 9.0], [0.0, 9.0, 0.0]])
     assert best_under_budget(supernet, COST, 100.0) == [2, 1]

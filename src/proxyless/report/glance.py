@@ -48,7 +48,7 @@ def _budget_bar(run: RunFiles, measured: float, budget: float, met: bool) -> Htm
         tag("rect", x=0, y=4, width=220, height=12, rx=2, class_="shade"),
         tag("rect", x=0, y=4, width=x(measured), height=12, rx=2, class_="met" if met else "missed"),
         line(x(budget), 0, x(budget), 20, "budget"),
-        text(min(x(budget), 176), 33, f"budget {milliseconds(budget)}", "middle", class_="note"),
+        text(min(x(budget), 166), 33, f"budget {milliseconds(budget)}", "middle", class_="note"),
     ]
     if low is not None and high is not None:
         parts.append(line(x(low), 10, x(high), 10, "whisker"))

@@ -10,17 +10,19 @@ from proxyless.latency.table import Cost
 from proxyless.supernet import Supernet
 
 CLOSE = 0.97
-"""A derived network is to cost at least this share of what the search expected."""
+"""A derived network is to cost at least this share of what it may cost."""
 
 
 def best_under_budget(supernet: Supernet, cost: Cost, budget: float) -> list[int]:
-    """The most probable path that keeps the budget and costs about what the search expects.
+    """The most probable path that keeps the budget and makes use of it.
 
     In a finished search that is the most probable candidate of each choice (paper, section 3.2.1). Before that the
-    most probable path can cost much less than E[cost], which is what the search weighed against the budget: where many
-    candidates still share the probability, the single most probable one is often Zero. So of the paths within the
-    budget this takes the maximum of log p + mu * cost for the smallest mu >= 0 that brings the cost near
-    min(budget, E[cost]). For each mu that is a multiple-choice knapsack, solved exactly.
+    most probable path can cost much less than the search was about: where many candidates still share the probability,
+    the single most probable one is often Zero. So of the paths within the budget this takes the maximum of
+    log p + mu * cost for the smallest mu >= 0 that brings the cost near what it may be. That is the budget where it is
+    below the cost of a network drawn at random, so that the search had to give something up for it; where it is more
+    generous, E[cost], since what the search does not want is not spent either. For each mu that is a multiple-choice
+    knapsack, solved exactly.
 
     Raises:
         ProxylessError: the cheapest network is above the budget; the message names its cost.
@@ -33,7 +35,9 @@ def best_under_budget(supernet: Supernet, cost: Cost, budget: float) -> list[int
         )
     scores = supernet.logits().detach().double().log_softmax(dim=1).cpu().numpy()
     costs = cost.matrix().numpy()
-    wanted = CLOSE * min(budget, float(cost.expected(supernet.probabilities().detach().double().cpu())))
+    at_random = float(cost.expected((supernet.mask / supernet.mask.sum(dim=1, keepdim=True)).double().cpu()))
+    expected = float(cost.expected(supernet.probabilities().detach().double().cpu()))
+    wanted = CLOSE * (budget if budget < at_random else min(budget, expected))
 
     def best(mu: float) -> list[int]:
         return knapsack(scores + mu * costs / budget, costs, budget - cost.fixed)
