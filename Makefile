@@ -25,7 +25,7 @@ data: venv
 
 demo: venv data
 	@data=$(DATA); latency=$(LATENCY); \
-	if [ "$$data" = fashion-mnist ] && ! $(VENV)/bin/python -c "from proxyless import data; data.load('$$data')"; then \
+	if [ "$$data" = fashion-mnist ] && ! $(VENV)/bin/python -c "from proxyless import data; data.load('$$data')" 2>/dev/null; then \
 	  echo "Fashion-MNIST cannot be had here: taking scikit-learn's digits"; data=digits; latency=0.1; fi; \
 	set -x; $(VENV)/bin/proxyless search --data $$data --device cpu --latency $$latency --out $(OUT)
 
