@@ -157,7 +157,9 @@ class Settings:
     """The whole job."""
 
     data: str = _setting("", "folder of images in class folders, or the name of a known data set")
-    device: str = _setting("cpu", "what the network is for")
+    device: str = _setting(
+        "cpu", "what the network is for: cpu, this machine; pixel1 or pixel1-tunas, published tables"
+    )
     latency: float | None = _setting(None, "latency budget in ms of one inference")
     seed: int = _setting(0, "of everything random", least=0)
     images: ImageSettings = field(default_factory=ImageSettings)

@@ -9,6 +9,7 @@ from proxyless.cli import options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "proxyless measure --space NAME --device DEVICE --out FILE [any setting below]"
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the table, as JSON")
     parser.add_argument("--space", dest="space.name", metavar="NAME", help="search space (default: mobilenet)")
     parser.add_argument("--image-size", type=int, default=224, metavar="PX", help="default: 224")

@@ -9,6 +9,7 @@ from proxyless.cli import options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "proxyless train --architecture FILE --data DATA --out RUN [any setting below]"
     parser.add_argument("--architecture", type=Path, required=True, metavar="FILE", help="RUN/architecture.json")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for everything the run leaves")
     parser.add_argument("--quiet", action="store_true", help="no progress, only the summary")
