@@ -8,17 +8,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from proxyless import files
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Metrics = Mapping[str, Any]
 
 _SHOWN = {  # metric -> how it reads beside the bar
-    "loss": "loss {:.3f}",
+    "loss": "loss {:.2f}",
     "accuracy": "accuracy {:.1%}",
-    "valid_accuracy": "held-out {:.1%}",
     "expected_latency_ms": "expected {:.3g} ms",
+    "valid_accuracy": "held-out {:.1%}",
 }
 
 
@@ -91,19 +94,24 @@ class PlainLines:
 class Bar:
     """A progress bar for each stage on a terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: Console | None = None) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+        from rich.table import Column
 
+        def whole(width: int) -> Column:
+            return Column(width=width, no_wrap=True)
+
+        # In 80 columns everything but the end of the metrics fits.
         self.progress = Progress(
-            TextColumn("[bold]{task.description:<12}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("[cyan]{task.fields[metrics]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
+            TextColumn("[bold]{task.description}", table_column=whole(7)),
+            BarColumn(bar_width=10, table_column=whole(10)),
+            TextColumn("{task.percentage:>3.0f}%", table_column=whole(4)),
+            TimeRemainingColumn(compact=True, table_column=whole(5)),
+            TextColumn("left", table_column=whole(4)),
+            TextColumn("[cyan]{task.fields[metrics]}", table_column=Column(ratio=1, no_wrap=True)),
+            console=console or Console(stderr=True),
+            expand=True,
         )
         self.task: TaskID | None = None
         self.progress.start()
@@ -120,11 +128,11 @@ class Bar:
         self.progress.console.print(text, highlight=False, markup=False)
 
     def close(self) -> None:
-        self._finish()
         self.progress.stop()
 
     def _finish(self) -> None:
         if self.task is not None:
+            self.progress.update(self.task, completed=self.progress.tasks[self.task].total)
             self.progress.stop_task(self.task)
 
 
