@@ -147,6 +147,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         lines.append(
             f"- measured in turn in one process, the last takes {found:.2f} of the first; asked was {asked:.2f}"
         )
+    if images := rows[0].get("images"):
+        lines.append("- images: " + ", ".join(f"{count:,} {name}" for name, count in images.items()))
     device = rows[0]["device"]
     lines += [
         "",

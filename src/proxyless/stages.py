@@ -211,8 +211,9 @@ def run_search(job: Job, supernet: Supernet) -> None:
 def run_derivation(job: Job, supernet: Supernet) -> None:
     """Take the most probable architecture whose *measured* latency keeps the budget.
 
-    The table is right within a few percent, so the network it promises is measured as a whole; where that is above
-    the budget, the next derivation aims lower by as much.
+    The table's correction is fitted anew, for the machine may be faster or slower by now than when it was measured.
+    It is right within a few percent, so the network it promises is measured as a whole; where that is above the
+    budget, the next derivation aims lower by as much.
     """
     budget, table = job.settings.latency, job.table
     job.log.stage("derive")
@@ -222,6 +223,7 @@ def run_derivation(job: Job, supernet: Supernet) -> None:
     if not job.target.here:
         _architecture(job, supernet, best_under_budget(supernet, table, budget)).save(job.run.architecture)
         return
+    table = measuring.recalibrated(table, supernet, job.space.input_shape, job.target, effort(job.settings))
     aim = budget
     shapes = ((job.target.batch, *job.space.input_shape),)
     tried: list[MeasuredNetwork] = []

@@ -1,4 +1,5 @@
 import time
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from proxyless.latency.measure import (
     measure_networks,
     measure_table,
     predictions,
+    recalibrated,
     spread_paths,
     time_interleaved,
 )
@@ -170,6 +172,23 @@ def test_the_correction_is_no_worse_than_the_noise_it_was_fitted_on():
     table = calibrated(made_up(fixed=0.3, factor=1.1, per_block=-0.01, noise=0.01))
     errors = [abs(predicted / measured - 1) for predicted, measured in predictions(table)]
     assert np.mean(errors) < 0.01
+
+
+def test_a_table_of_a_slower_hour_is_put_right_by_measuring_its_networks_again(tiny_net):
+    supernet = Supernet(tiny_net)
+    table = measure_table(supernet, (2, 6, 6), device("cpu"), effort=QUICK)
+    slow = replace(
+        table,
+        entries={
+            n: {op: Interval(*(10 * v for v in astuple(t))) for op, t in r.items()} for n, r in table.entries.items()
+        },
+        networks=tuple(replace(network, measured_ms=10 * network.measured_ms) for network in table.networks),
+    )
+    slow = calibrated(slow)
+    again = recalibrated(slow, supernet, (2, 6, 6), device("cpu"), QUICK)
+    assert again.entries == slow.entries
+    assert slow.largest() > 5 * table.largest()
+    assert again.largest() < 0.5 * slow.largest()
 
 
 def test_whole_networks_are_measured_with_the_batch_asked():

@@ -6,7 +6,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from scipy.optimize import lsq_linear
 from torch import nn
 
 from proxyless import files
-from proxyless.architecture import Architecture, architecture_of, derive
+from proxyless.architecture import Architecture, architecture_of, derive, indices
 from proxyless.choice import settled
 from proxyless.errors import ProxylessError
 from proxyless.latency import identity
@@ -241,6 +241,26 @@ def calibrated(table: LatencyTable) -> LatencyTable:
     fitted = lsq_linear(left, right, bounds=([0.0, -0.9, -np.inf], np.inf))
     fixed, factor, per_block = fitted.x
     return LatencyTable(table.device, float(fixed), float(1 + factor), float(per_block), table.entries, table.networks)
+
+
+def recalibrated(
+    table: LatencyTable, supernet: Supernet, input_shape: tuple[int, ...], device: Device, effort: Effort
+) -> LatencyTable:
+    """``table`` with its whole networks measured again and its correction fitted anew.
+
+    For a table that is hours old, or was measured while the machine had other work: what slowed or sped up everything
+    alike since then goes into the correction.
+    """
+    candidates = {name: choice.operations for name, choice in supernet.choices.items()}
+    paths = [indices(network.choices, candidates) for network in table.networks]
+    shapes: Shapes = ((device.batch, *input_shape),)
+    with _one_thread():
+        times = measure_networks([derive(supernet, path) for path in paths], shapes, device, effort)
+    networks = tuple(
+        replace(network, measured_ms=t.ms, low_ms=t.low_ms, high_ms=t.high_ms)
+        for network, t in zip(table.networks, times, strict=True)
+    )
+    return calibrated(replace(table, networks=networks))
 
 
 def predictions(table: LatencyTable) -> list[tuple[float, float]]:
