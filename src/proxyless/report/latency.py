@@ -159,9 +159,10 @@ def _prediction(run: RunFiles) -> Html | None:
         errors = prediction_errors(unseen)
         sentence = tag(
             "p",
-            f"On {errors.networks} whole networks that the table was not fitted on, its prediction is off by ",
+            f"On {errors.networks} whole network{'s' * (errors.networks > 1)} that the table was not fitted on, its"
+            " prediction is off by ",
             tag("strong", percent(errors.mape)),
-            f" on average and by {percent(errors.largest)} at most.",
+            f" on average and by {percent(errors.largest)} at most." if errors.networks > 1 else ".",
         )
     note = (
         "Bias: mean error with its sign, above 0 where predicted too slow. Mean (MAPE) and largest: errors without "
