@@ -18,7 +18,7 @@ TINY = """
 data: digits
 latency: 100.0
 space: {width: 0.25, depths: [2, 1, 1, 1, 1, 1], kernels: [3, 5], expansions: [2]}
-measure: {rounds: 3, burst_ms: 0.5, networks: 6, cache: null}
+measure: {rounds: 3, burst_ms: 0.5, limit_s: 0, networks: 6, cache: null}
 search: {warmup_epochs: 1, epochs: 3, architecture_every: 2}
 training: {epochs: 4}
 """
@@ -204,7 +204,18 @@ def test_train_takes_an_architecture_to_other_data_and_image_format(finished, tm
     run, out = finished[0], tmp_path / "trained"
     done = proxyless(
         *("train", "--architecture", run / "architecture.json", "--data", tmp_path / "photos", "--out", out),
-        *("--training-epochs", 3, "--training-batch-size", 16, "--measure-rounds", 3, "--images-size", 16),
+        *(
+            "--training-epochs",
+            3,
+            "--training-batch-size",
+            16,
+            "--measure-rounds",
+            3,
+            "--measure-limit-s",
+            0,
+            "--images-size",
+            16,
+        ),
     )
     assert "test accuracy" in done.stdout
     result = json.loads((out / "result.json").read_text())
@@ -231,7 +242,18 @@ def test_measure_writes_a_table(tmp_path):
     out = tmp_path / "table.json"
     done = proxyless(
         *("measure", "--space", "mobilenet", "--device", "cpu", "--out", out, "--image-size", 8, "--channels", 1),
-        *("--classes", 10, "--space-width", 0.25, "--space-depths", *"111111", "--measure-rounds", 3),
+        *(
+            "--classes",
+            10,
+            "--space-width",
+            0.25,
+            "--space-depths",
+            *"111111",
+            "--measure-rounds",
+            3,
+            "--measure-limit-s",
+            0,
+        ),
         *("--measure-burst-ms", 0.5, "--measure-networks", 4, "--measure-cache", "null"),
         cwd=tmp_path,
     )
@@ -444,7 +466,17 @@ def test_training_another_architecture_into_a_run_is_refused(finished, tmp_path,
 
     run, _ = finished
     architecture = json.loads((run / "architecture.json").read_text())
-    arguments = ["--data", "digits", "--training-epochs", "1", "--measure-rounds", "3", "--quiet"]
+    arguments = [
+        "--data",
+        "digits",
+        "--training-epochs",
+        "1",
+        "--measure-rounds",
+        "3",
+        "--measure-limit-s",
+        "0",
+        "--quiet",
+    ]
     arguments += ["--out", str(tmp_path / "out"), "--architecture"]
     assert main(["train", *arguments, str(run / "architecture.json")]) == 0
     first = next(iter(architecture["choices"]))
@@ -481,7 +513,7 @@ def test_other_spaces_are_searched_by_the_same_command(name, tmp_path, capsys):
 
     arguments = ["search", "--data", "digits", "--space-name", name, "--search-loss", "none", "--quiet"]
     arguments += ["--out", str(tmp_path / "run"), "--search-warmup-epochs", "0", "--search-epochs", "1"]
-    arguments += ["--training-epochs", "1", "--measure-rounds", "3"]
+    arguments += ["--training-epochs", "1", "--measure-rounds", "3", "--measure-limit-s", "0"]
     if name == "tree":
         arguments += ["--space-blocks", "1", "--space-stem", "4", "--space-final-width", "16"]
     assert main(arguments) == 0

@@ -15,6 +15,7 @@ SHORT = {
     "training.epochs": 1,
     "training.batch_size": 2,
     "measure.rounds": 3,
+    "measure.limit_s": 0.0,
     "measure.burst_ms": 1.0,
 }
 

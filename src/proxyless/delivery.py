@@ -16,13 +16,12 @@ from proxyless.architecture import Architecture
 from proxyless.data import ImageData
 from proxyless.errors import ProxylessError, first_line
 from proxyless.latency import measure as measuring
-from proxyless.latency.device import Device
 from proxyless.latency.identity import describe as describe_device
 from proxyless.latency.operators import count_macs, count_parameters, example_inputs
-from proxyless.latency.table import Interval, LatencyTable
+from proxyless.latency.table import LatencyTable
+from proxyless.latency.timing import Interval
 from proxyless.progress import Reporter
 from proxyless.run_folder import RunFolder
-from proxyless.spaces import Space
 from proxyless.stages import Batches, Job, effort, supernet_of
 from proxyless.training.loop import confusion
 
@@ -98,7 +97,7 @@ def finish(job: Job, architecture: Architecture) -> Result:
     held_out_matrix, _ = confusion(network, batches.valid())
     files.write_json(run.confusion, {"classes": list(images.classes), "matrix": matrix.tolist()})
     inputs = example_inputs(((1, *space.input_shape),))
-    measured = measure_exported(run, space, target, effort(settings)) if target.here else None
+    measured = _measured(job) if target.here else None
     values: dict[str, Any] = {
         "test_accuracy": float(matrix.diagonal().sum() / matrix.sum()),
         "valid_accuracy": float(held_out_matrix.diagonal().sum() / held_out_matrix.sum()),
@@ -136,13 +135,13 @@ def finished(run: RunFolder, log: Reporter) -> Result:
     return Result(run, files.read_json(run.result))
 
 
-def measure_exported(run: RunFolder, space: Space, target: Device, effort: measuring.Effort) -> Interval:
-    """Latency of ``model.onnx`` as it was written, on ``target``."""
-    from proxyless.latency.runtimes import runtime
-
-    inputs = example_inputs(((target.batch, *space.input_shape),))
-    prepared = runtime(target.runtime).load(run.onnx, inputs, target)
-    return measuring.time_interleaved([prepared], effort)[0]
+def _measured(job: Job) -> Interval:
+    """Latency of ``model.onnx`` as it was written."""
+    shapes = ((job.target.batch, *job.space.input_shape),)
+    found, conditions = measuring.measure_exported(job.run.onnx, shapes, job.target, effort(job.settings, share=0.25))
+    if conditions.busy:
+        job.log.note(conditions.warning())
+    return found
 
 
 def evaluate(run: RunFolder, source: str | None = None) -> dict[str, Any]:

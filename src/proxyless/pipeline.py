@@ -216,6 +216,7 @@ def _measured(settings: Settings, supernet: Supernet, space: Space, target: Devi
         space.input_shape,
         target,
         effort=effort(settings),
+        networks=chosen.networks,
         cache=Path(chosen.cache).expanduser() if chosen.cache else None,
         advance=lambda share: log.advance(share, 1.0, {}),
     )

@@ -96,9 +96,11 @@ class MeasureSettings:
 
     threads: int | None = _setting(None, "threads of one inference; default: the device's", least=1)
     batch: int | None = _setting(None, "images of one inference; default: the device's", least=1)
-    rounds: int = _setting(15, "interleaved passes over all candidates", least=1)
+    rounds: int = _setting(15, "interleaved passes over all candidates at the least", least=1)
     burst_ms: float = _setting(6.0, "ms that a candidate runs in each pass", least=0.01)
-    networks: int = _setting(16, "whole networks measured to correct the table", least=4)
+    width: float = _setting(0.02, "half the width of an interval, as a share, that is narrow enough", least=0)
+    limit_s: float = _setting(120.0, "seconds after which intervals may stay wider", least=0)
+    networks: int = _setting(32, "whole networks measured to correct the table", least=4)
     cache: str | None = _setting("~/.cache/proxyless/latency", "folder of known measurements; null: measure all anew")
 
 
@@ -121,6 +123,10 @@ class SearchSettings:
     zero_gate: ZeroGate = _setting(ZeroGate.EXACT, "gradient where Zero is active; skipped: none, the authors' program")
     architecture_learning_rate: float | None = _setting(
         None, "of Adam; default: such that rate x steps is 24, as in the paper, at most 0.05", least=0
+    )
+    temperature: float = _setting(1.0, "T of the path probabilities softmax(alpha / T); 1: the paper's", least=0.01)
+    final_temperature: float | None = _setting(
+        None, "T at the end of the search, approached geometrically; default: T stays as it is", least=0.01
     )
     derivation: Derivation = _setting(
         Derivation.BUDGET, "budget: the most probable one that keeps it; most-probable: of each choice, as in the paper"

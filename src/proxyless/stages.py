@@ -69,6 +69,8 @@ def schedule(settings: Settings) -> Schedule:
         label_smoothing=chosen.label_smoothing,
         architecture_every=chosen.architecture_every,
         architecture_delay=chosen.architecture_delay,
+        temperature=chosen.temperature,
+        final_temperature=chosen.final_temperature,
         seed=settings.seed,
     )
 
@@ -79,9 +81,14 @@ def supernet_of(settings: Settings, space: Space) -> Supernet:
     return Supernet(space.network(), seed=settings.seed)
 
 
-def effort(settings: Settings) -> measuring.Effort:
-    """How thoroughly the settings want latency measured."""
-    return measuring.Effort(settings.measure.rounds, settings.measure.burst_ms, settings.measure.networks)
+def effort(settings: Settings, *, share: float = 1.0) -> measuring.Effort:
+    """How thoroughly the settings want latency measured, with a share of the time limit for less than a table."""
+    return measuring.Effort(
+        rounds=settings.measure.rounds,
+        burst_ms=settings.measure.burst_ms,
+        width=settings.measure.width,
+        limit_s=share * settings.measure.limit_s,
+    )
 
 
 class Batches:
@@ -223,7 +230,7 @@ def run_derivation(job: Job, supernet: Supernet) -> None:
     if not job.target.here:
         _architecture(job, supernet, best_under_budget(supernet, table, budget)).save(job.run.architecture)
         return
-    table = measuring.recalibrated(table, supernet, job.space.input_shape, job.target, effort(job.settings))
+    table = measuring.recalibrated(table, supernet, job.space.input_shape, job.target, effort(job.settings, share=0.25))
     aim = budget
     shapes = ((job.target.batch, *job.space.input_shape),)
     tried: list[MeasuredNetwork] = []
@@ -231,7 +238,7 @@ def run_derivation(job: Job, supernet: Supernet) -> None:
         path = best_under_budget(supernet, table, max(aim, table.smallest()))
         architecture = _architecture(job, supernet, path)
         network = job.space.build(architecture)
-        (found,) = measuring.measure_networks([network], shapes, job.target, effort(job.settings))
+        (found,), _ = measuring.measure_networks([network], shapes, job.target, effort(job.settings, share=0.25))
         tried.append(MeasuredNetwork(architecture.choices, found.ms, found.low_ms, found.high_ms, "check"))
         job.log.advance(attempt + 1, DERIVATIONS, {})
         if found.ms <= budget or aim <= table.smallest():

@@ -5,22 +5,22 @@ import torch
 from torch import nn
 
 from proxyless import Architecture, Choice, ProxylessError, Supernet, Zero
-from proxyless.latency.table import CostTable, Interval, LatencyTable, MeasuredNetwork
+from proxyless.latency.table import CostTable, Entry, LatencyTable, MeasuredNetwork
 
 COST = CostTable("MACs", 10.0, {"a": {"x": 1.0, "y": 2.0, "skip": 0.0}, "b": {"x": 4.0, "y": 8.0}})
 
 
-def interval(ms):
-    return Interval(ms, 0.9 * ms, 1.1 * ms)
+def entry(ms, in_network_ms):
+    return Entry(ms, 0.9 * ms, 1.1 * ms, in_network_ms, "abc")
 
 
 LATENCY = LatencyTable(
     device={"name": "cpu"},
     fixed_ms=0.5,
-    factor=0.9,
-    per_block_ms=-0.1,
-    entries={"a": {"x": interval(1.0), "skip": interval(0.0)}, "b": {"x": interval(2.0), "y": interval(3.0)}},
+    entries={"a": {"x": entry(1.0, 0.8), "skip": entry(0.0, 0.0)}, "b": {"x": entry(2.0, 1.7), "y": entry(3.0, 2.6)}},
     networks=(MeasuredNetwork({"a": "x", "b": "y"}, 3.9, 3.8, 4.0, "calibration"),),
+    correction={"factor": 0.9, "ms_per_block": -0.1, "ms_per_mib": 0.0},
+    conditions={"rounds": 15, "busy": False},
 )
 
 
@@ -40,13 +40,10 @@ def test_the_expected_cost_equals_enumeration_and_so_does_its_gradient():
     assert torch.allclose(one, two, atol=1e-12)
 
 
-def test_the_correction_keeps_the_latency_linear_and_zero_free():
-    assert LATENCY.rows == {
-        "a": {"x": pytest.approx(0.8), "skip": 0.0},
-        "b": {"x": pytest.approx(1.7), "y": pytest.approx(2.6)},
-    }
+def test_a_network_costs_what_its_candidates_take_within_one():
+    assert LATENCY.rows == {"a": {"x": 0.8, "skip": 0.0}, "b": {"x": 1.7, "y": 2.6}}
     assert LATENCY.of(Architecture({"a": "skip", "b": "y"})) == pytest.approx(0.5 + 2.6)
-    assert LATENCY.of(Architecture({"a": "x", "b": "x"})) == pytest.approx(0.5 + 0.9 * 3.0 - 2 * 0.1)
+    assert LATENCY.of(Architecture({"a": "x", "b": "x"})) == pytest.approx(0.5 + 0.8 + 1.7)
 
 
 def test_survives_the_way_through_a_file(tmp_path):
@@ -54,7 +51,9 @@ def test_survives_the_way_through_a_file(tmp_path):
     assert LatencyTable.load(tmp_path / "latency.json") == LATENCY
 
 
-@pytest.mark.parametrize("content", ['{"format": 1, "unit": "ms"', "{}", '{"format": 2, "unit": "ms"}', "[1]"])
+@pytest.mark.parametrize(
+    "content", ['{"format": 1, "unit": "ms"', "{}", '{"format": 2, "unit": "ms"}', '{"format": 1, "unit": "ms"}', "[1]"]
+)
 def test_a_file_that_is_no_table_is_one_clear_error(tmp_path, content):
     path = tmp_path / "latency.json"
     path.write_text(content)

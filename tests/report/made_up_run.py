@@ -138,12 +138,12 @@ def build_run(path: Path, *, snapshots: int = 40, seed: int = 0) -> Path:
         "runtime_version": "1.23.0",
     }
     latency = {
-        "format": 1,
+        "format": 2,
         "unit": "ms",
         "device": device,
+        "conditions": {"rounds": 16, "disturbed": 1, "other_cores": 0.02, "seconds": 31.0, "wide": 0, "busy": False},
         "fixed_ms": fixed,
-        "factor": factor,
-        "per_block_ms": per_block,
+        "correction": {"factor": factor, "ms_per_block": per_block, "ms_per_mib": 0.0},
         "choices": choices,
         "networks": networks,
     }

@@ -245,7 +245,7 @@ def test_a_folder_that_is_not_a_run_is_said_in_one_line(tmp_path: Path, layout: 
         ("config.yaml", "a: [1\nb: }"),
         ("config.yaml", "!!python/object/apply:os.system ['true']"),
         ("data.json", "\udcff"),
-        ("latency.json", '{"format": 2}'),
+        ("latency.json", '{"format": 1}'),
         ("search/history.jsonl", "\udcff"),
     ],
 )

@@ -35,7 +35,7 @@ def summary(values: Mapping[str, Any], run: Path) -> str:
 
 def table_summary(table: LatencyTable, path: Path) -> str:
     """A latency table in a few lines."""
-    from proxyless.latency.measure import predictions
+    from proxyless.latency.calibration import predictions
 
     errors = [abs(predicted / measured - 1) for predicted, measured in predictions(table)]
     device = table.device

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from proxyless.errors import ProxylessError
 from proxyless.latency import published
 from proxyless.latency.table import PUBLISHED
+
+
+class Precision(StrEnum):
+    """Of weights and activations."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    INT8 = "int8"
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,7 @@ class Device:
     runtime: str
     threads: int = 1
     batch: int = 1
-    precision: str = "float32"
+    precision: Precision = Precision.FLOAT32
 
     @property
     def here(self) -> bool:

@@ -23,6 +23,9 @@ from proxyless.supernet import Supernet
 PUBLISHED = "published table"
 """The runtime of devices that others have measured."""
 
+FORMAT = 2
+"""Of the files that latency tables are written to."""
+
 Rows = Mapping[str, Mapping[str, float]]
 """A number for each candidate, by choice, in the order of the supernet's choices and candidates."""
 
@@ -109,12 +112,20 @@ class CostTable(Cost):
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A measured time in ms, with the interval it lies in by about 95 %."""
+class Entry:
+    """A candidate: what it takes alone, measured, and what it adds to a network.
+
+    Args:
+        ms: measured by itself, with the interval ``low_ms`` to ``high_ms``.
+        in_network_ms: what the table reckons with: ``ms`` with the correction fitted on whole networks.
+        operator: signature of what was measured; None in a table that somebody else measured.
+    """
 
     ms: float
     low_ms: float
     high_ms: float
+    in_network_ms: float
+    operator: str | None = None
 
 
 @dataclass(frozen=True)
@@ -130,25 +141,25 @@ class MeasuredNetwork:
 
 @dataclass(frozen=True)
 class LatencyTable(Cost):
-    """Latencies of all candidates on one device, measured one by one, and a correction fitted on whole networks.
+    """Latencies of all candidates on one device, measured one by one, and corrected by whole networks.
 
-    latency(network) = fixed_ms + factor * sum(ms of the chosen) + per_block_ms * (number of chosen that are not Zero)
+    latency(network) = fixed_ms + sum of in_network_ms of the chosen candidates
 
     Args:
         device: what was measured, see :class:`proxyless.latency.device.Device`, and on which machine.
         fixed_ms: stem, head and whatever else is no choice.
-        factor: by how much blocks that follow one another differ from the same blocks measured alone.
-        per_block_ms: what a block measured alone pays in excess for being called, thus usually negative.
-        entries: measured interval of each candidate by choice; 0 ms for Zero.
-        networks: the whole networks behind the correction.
+        entries: each candidate by choice; 0 ms for Zero beside a shortcut.
+        networks: the whole networks behind the correction, and those that checked it.
+        correction: how in_network_ms was made of ms, see :func:`proxyless.latency.calibration.calibrated`.
+        conditions: what the machine was like while it was measured, such as seconds taken and rounds disturbed.
     """
 
     device: Mapping[str, Any]
     fixed_ms: float
-    factor: float
-    per_block_ms: float
-    entries: Mapping[str, Mapping[str, Interval]]
-    networks: tuple[MeasuredNetwork, ...] = field(default=())
+    entries: Mapping[str, Mapping[str, Entry]]
+    networks: tuple[MeasuredNetwork, ...] = ()
+    correction: Mapping[str, float] = field(default_factory=dict)
+    conditions: Mapping[str, Any] = field(default_factory=dict)
     unit: str = "ms"
 
     @property
@@ -157,18 +168,13 @@ class LatencyTable(Cost):
 
     @property
     def rows(self) -> Rows:
-        return {name: {op: self._corrected(t.ms) for op, t in row.items()} for name, row in self.entries.items()}
-
-    def _corrected(self, ms: float) -> float:
-        if self.device.get("runtime") == PUBLISHED:  # differences to Zero, which may be negative
-            return ms
-        return max(0.0, self.factor * ms + self.per_block_ms) if ms else 0.0
+        return {name: {op: entry.in_network_ms for op, entry in row.items()} for name, row in self.entries.items()}
 
     @classmethod
     def of_cost(cls, cost: Cost, device: Mapping[str, Any]) -> LatencyTable:
         """A table somebody else measured, in ms, in the form of our own: without intervals and correction."""
-        rows = {name: {op: Interval(ms, ms, ms) for op, ms in row.items()} for name, row in cost.rows.items()}
-        return cls(device, cost.fixed, 1.0, 0.0, rows)
+        rows = {name: {op: Entry(ms, ms, ms, ms) for op, ms in row.items()} for name, row in cost.rows.items()}
+        return cls(device, cost.fixed, rows)
 
     def save(self, path: str | Path) -> None:
         """Write it as JSON, with the prediction for each whole network beside its measurement."""
@@ -176,12 +182,12 @@ class LatencyTable(Cost):
             asdict(network) | {"predicted_ms": self.of(Architecture(network.choices))} for network in self.networks
         ]
         value = {
-            "format": 1,
+            "format": FORMAT,
             "unit": self.unit,
             "device": dict(self.device),
+            "conditions": dict(self.conditions),
             "fixed_ms": self.fixed_ms,
-            "factor": self.factor,
-            "per_block_ms": self.per_block_ms,
+            "correction": dict(self.correction),
             "choices": {n: {op: asdict(t) for op, t in row.items()} for n, row in self.entries.items()},
             "networks": networks,
         }
@@ -196,16 +202,16 @@ class LatencyTable(Cost):
         """
         value = files.read_json(path)
         try:
-            if value["format"] != 1 or value["unit"] != "ms":
-                raise ProxylessError(f"{path}: a latency table of an unknown format or unit")
+            if value["format"] != FORMAT or value["unit"] != "ms":
+                raise ProxylessError(f"{path}: a latency table of another format or unit; measure it again")
             networks = [{k: v for k, v in network.items() if k != "predicted_ms"} for network in value["networks"]]
             return cls(
                 device=value["device"],
                 fixed_ms=float(value["fixed_ms"]),
-                factor=float(value["factor"]),
-                per_block_ms=float(value["per_block_ms"]),
-                entries={n: {op: Interval(**t) for op, t in row.items()} for n, row in value["choices"].items()},
+                entries={n: {op: Entry(**t) for op, t in row.items()} for n, row in value["choices"].items()},
                 networks=tuple(MeasuredNetwork(**network) for network in networks),
+                correction=value["correction"],
+                conditions=value["conditions"],
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ProxylessError(f"{path}: not a latency table ({type(error).__name__}: {error})") from None

@@ -178,13 +178,19 @@ def _prediction(run: RunFiles) -> Html | None:
 
 
 def _correction(run: RunFiles) -> Html | None:
-    fixed, factor, per_block = (number(run.latency.get(key)) for key in ("fixed_ms", "factor", "per_block_ms"))
-    if fixed is None or factor is None or per_block is None:
+    parts = mapping(run.latency, "correction")
+    fixed = number(run.latency.get("fixed_ms"))
+    factor, per_block, per_mib = (number(parts.get(key)) for key in ("factor", "ms_per_block", "ms_per_mib"))
+    if fixed is None or factor is None or per_block is None or per_mib is None:
         return None
+
+    def term(value: float, of: str) -> str:
+        return f"{'−' if value < 0 else '+'} {significant(abs(value))} ms × {of}"
+
     return tag(
         "p",
         f"Latency of a network = {significant(fixed)} ms + {significant(factor, 4)} × sum of its blocks in the table "
-        f"{'−' if per_block < 0 else '+'} {significant(abs(per_block))} ms × number of blocks kept.",
+        f"{term(per_block, 'number of blocks kept')} {term(per_mib, 'MiB of their weights')}.",
         class_="small",
     )
 

@@ -11,7 +11,7 @@ from proxyless.errors import ProxylessError
 from proxyless.files import read_json, read_json_lines
 from proxyless.report.markup import number
 
-_LATENCY_FORMAT = 1
+_LATENCY_FORMAT = 2
 
 
 @dataclass(frozen=True)

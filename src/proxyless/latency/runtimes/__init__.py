@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 from proxyless.errors import ProxylessError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from proxyless.latency.device import Device
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
 class Prepared(Protocol):
     """A module ready to be timed."""
 
-    def run(self) -> None:
-        """One inference on the inputs it was prepared with, finished when the call returns."""
+    def times_ms(self, count: int) -> NDArray[np.float64]:
+        """Ms that each of ``count`` inferences took, one after the other, on the inputs it was prepared with."""
         ...
 
 

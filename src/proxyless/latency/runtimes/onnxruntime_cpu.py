@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from proxyless.errors import ProxylessError
 from proxyless.export.onnx import input_names, session, to_onnx
 from proxyless.latency.device import Device
+from proxyless.latency.runtimes.clock import wall_clock_ms
 
 
 class OnnxRuntimeCpu:
@@ -38,5 +41,5 @@ class _Session:
         named = zip(input_names(len(inputs)), inputs, strict=True)
         self.feed = {name: tensor.numpy() for name, tensor in named if name in used}
 
-    def run(self) -> None:
-        self.session.run(None, self.feed)
+    def times_ms(self, count: int) -> NDArray[np.float64]:
+        return wall_clock_ms(lambda: self.session.run(None, self.feed), count)

@@ -1,0 +1,73 @@
+"""What lies between blocks measured alone and the network they make: a correction, linear in the gates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.optimize import lsq_linear
+
+from proxyless.architecture import Architecture
+from proxyless.latency.table import LatencyTable, Rows
+
+NOISE = 0.01
+"""Standard deviation of a measured network, as a share of its latency."""
+
+FACTOR, PER_BLOCK, PER_WEIGHT = 0.2, 0.3, 0.1
+"""Standard deviations that the correction's parts are expected to have, as shares of a network's usual latency."""
+
+
+def calibrated(table: LatencyTable, weight_mib: Rows) -> LatencyTable:
+    """``table`` with the correction that fits its ``calibration`` networks best.
+
+    in_network_ms = factor * ms + ms_per_block + ms_per_mib * (MiB of weights), at least 0, and 0 for Zero beside a
+    shortcut. The factor is what fusion and clock speed do to all blocks, the ms a block what a block measured alone
+    pays for being called, and the ms a MiB what a network pays for weights that a block measured over and over again
+    keeps in the caches.
+
+    Least squares on relative errors, so that small networks count as much as large ones; with the few networks there
+    are, each part is drawn towards no correction: factor 1 and 0 ms.
+
+    Args:
+        weight_mib: MiB of weights of each candidate by choice.
+    """
+    networks = [network for network in table.networks if network.role == "calibration"]
+    if not networks:
+        return table
+    chosen = [[(name, op) for name, op in network.choices.items()] for network in networks]
+    sums = np.array([sum(table.entries[name][op].ms for name, op in pairs) for pairs in chosen])
+    blocks = np.array([sum(table.entries[name][op].ms > 0 for name, op in pairs) for pairs in chosen], dtype=float)
+    weights = np.array([sum(weight_mib[name][op] for name, op in pairs) for pairs in chosen])
+    measured = np.array([network.measured_ms for network in networks])
+    usual = float(np.median(sums))
+
+    def expected(share: float, amount: np.ndarray) -> float:
+        return share * usual / max(float(np.median(amount)), 1e-9)
+
+    priors = np.array([np.inf, FACTOR, expected(PER_BLOCK, blocks), expected(PER_WEIGHT, weights)])
+    # Unknowns: fixed part, factor - 1, ms a block, ms a MiB.
+    design = np.stack([np.ones_like(measured), sums, blocks, weights], axis=1)
+    left = np.concatenate([design / measured[:, None] / NOISE, np.diag(1 / priors)])
+    right = np.concatenate([(measured - sums) / measured / NOISE, np.zeros(len(priors))])
+    # A network's fixed part takes time, and so does a factor's worth of its blocks.
+    fitted = lsq_linear(left, right, bounds=([0.0, -0.9, -np.inf, -np.inf], np.inf))
+    fixed, change, per_block, per_mib = (float(value) for value in fitted.x)
+    entries = {
+        name: {
+            op: replace(
+                entry,
+                in_network_ms=max(0.0, (1 + change) * entry.ms + per_block + per_mib * weight_mib[name][op])
+                if entry.ms
+                else 0.0,
+            )
+            for op, entry in row.items()
+        }
+        for name, row in table.entries.items()
+    }
+    correction = {"factor": 1 + change, "ms_per_block": per_block, "ms_per_mib": per_mib}
+    return replace(table, fixed_ms=fixed, entries=entries, correction=correction)
+
+
+def predictions(table: LatencyTable) -> list[tuple[float, float]]:
+    """(predicted, measured) ms of the table's whole networks."""
+    return [(table.of(Architecture(network.choices)), network.measured_ms) for network in table.networks]

@@ -1,0 +1,120 @@
+"""Which distinct operators the candidates of a space are, so that equal ones are measured once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from proxyless.choice import settled
+from proxyless.errors import ProxylessError
+from proxyless.latency.operators import example_inputs, signature
+from proxyless.latency.table import Entry, LatencyTable, Rows
+from proxyless.latency.timing import Interval
+from proxyless.supernet import Shapes, Supernet
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One candidate operation as it is run: a module and the shapes of its inputs, batch included."""
+
+    module: nn.Module
+    shapes: Shapes
+
+    @property
+    def weight_bytes(self) -> int:
+        """Size of its parameters in bytes, at their own precision."""
+        return sum(p.numel() * p.element_size() for p in self.module.parameters())
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The operators of a space.
+
+    Args:
+        operators: by signature, see :func:`proxyless.latency.operators.signature`.
+        candidates: signature of each candidate by choice; None where nothing is run (Zero beside a shortcut).
+    """
+
+    operators: Mapping[str, Operator]
+    candidates: Mapping[str, Mapping[str, str | None]]
+
+    def weight_mib(self) -> Rows:
+        """MiB of weights of each candidate."""
+        return {
+            name: {op: self.operators[key].weight_bytes / 2**20 if key else 0.0 for op, key in row.items()}
+            for name, row in self.candidates.items()
+        }
+
+    def table(self, known: Mapping[str, Interval], device: Mapping[str, object]) -> LatencyTable:
+        """The table of the space without correction, from what each operator takes alone.
+
+        Raises:
+            ProxylessError: an operator is not among ``known``; names the candidate.
+        """
+        entries: dict[str, dict[str, Entry]] = {}
+        for name, row in self.candidates.items():
+            entries[name] = {}
+            for operation, key in row.items():
+                if key and key not in known:
+                    raise ProxylessError(f"no measurement of candidate {operation} of choice {name}")
+                time = known[key] if key else Interval(0.0, 0.0, 0.0)
+                entries[name][operation] = Entry(time.ms, time.low_ms, time.high_ms, time.ms, key)
+        return LatencyTable(device, 0.0, entries)
+
+    def check(self, table: LatencyTable, source: str) -> None:
+        """Make sure that ``table``, read from ``source``, is of these very operators.
+
+        Raises:
+            ProxylessError: naming the first candidate that was another operator when it was measured.
+        """
+        for name, row in self.candidates.items():
+            for operation, key in row.items():
+                measured = table.entries[name][operation].operator
+                if measured is not None and measured != key:
+                    raise ProxylessError(
+                        f"{source}: {operation} of choice {name} was measured with other shapes (another image size,"
+                        " width, batch or number of classes); measure this space"
+                    )
+
+
+def layout(supernet: Supernet, shapes: Shapes) -> Layout:
+    """The operators of ``supernet``, which is on the CPU, for network inputs of ``shapes`` (batch included)."""
+    inputs = supernet.input_shapes(*example_inputs(shapes))
+    operators: dict[str, Operator] = {}
+    candidates: dict[str, dict[str, str | None]] = {}
+    for name, choice in supernet.choices.items():
+        candidates[name] = {}
+        for index, operation in enumerate(choice.operations):
+            module = settled(choice, index)
+            if isinstance(module, nn.Identity):
+                candidates[name][operation] = None  # Zero beside a shortcut: nothing is run
+                continue
+            key = signature(module, example_inputs(inputs[name]))
+            candidates[name][operation] = key
+            operators.setdefault(key, Operator(module, inputs[name]))
+    return Layout(operators, candidates)
+
+
+def spread_paths(supernet: Supernet, count: int, *, seed: int) -> list[list[int]]:
+    """Paths spread from the smallest to the largest network of the space, both included.
+
+    Path k of n takes, at each choice, a candidate near the quantile k / (n - 1) of that choice's candidates ordered by
+    their number of parameters; the jitter makes kernels and expansions vary independently of one another.
+    """
+    rng = np.random.default_rng(seed)
+    sizes = [
+        [sum(p.numel() for p in choice.candidate(i).parameters()) for i in range(len(choice))]
+        for choice in supernet.choices.values()
+    ]
+    paths = []
+    for level in np.linspace(0.0, 1.0, count):
+        jitter = 0.0 if level in (0.0, 1.0) else 0.5
+        path = []
+        for row in sizes:
+            position = np.clip(level + jitter * rng.uniform(-1, 1), 0, 1) * (len(row) - 1)
+            path.append(int(np.argsort(row, kind="stable")[round(position)]))
+        paths.append(path)
+    return paths

@@ -1,0 +1,44 @@
+"""Rounds of measurements kept on disk: what is known is not measured again, and an interruption costs one round."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+from proxyless import files
+from proxyless.latency import identity
+from proxyless.latency.device import Device
+from proxyless.latency.timing import Round
+
+
+class Store:
+    """The rounds of one device, machine and runtime version: a help only, what cannot be read or written is let be.
+
+    A file of JSON lines, one a round, with the median ms of each operator's burst by its signature.
+    """
+
+    def __init__(self, folder: Path, device: Device) -> None:
+        self.path = folder / f"{device.name}-{identity.key(device)}.jsonl"
+        self.device = device
+
+    def load(self) -> list[Round]:
+        """All rounds; lines that are broken or of another kind are passed over."""
+        rounds = []
+        with suppress(OSError, UnicodeDecodeError):
+            for line in self.path.read_text(encoding="utf-8").splitlines():
+                with suppress(ValueError, KeyError, TypeError, AttributeError):
+                    value = json.loads(line)
+                    bursts = {str(key): float(ms) for key, ms in value["bursts"].items() if float(ms) > 0}
+                    other = value["other_cores"]
+                    rounds.append(Round(bursts, None if other is None else float(other)))
+        return rounds
+
+    def add(self, done: Round) -> None:
+        """Append a round."""
+        with suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not self.path.exists():
+                files.append_json_line(self.path, {"device": identity.describe(self.device)})
+            bursts = {key: round(ms, 7) for key, ms in done.bursts.items()}
+            files.append_json_line(self.path, {"bursts": bursts, "other_cores": done.other_cores})

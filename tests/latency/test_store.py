@@ -1,0 +1,40 @@
+import json
+
+from proxyless.latency.device import Device, device
+from proxyless.latency.store import Store
+from proxyless.latency.timing import Round
+
+ROUNDS = [Round({"a": 0.25, "b": 1.5}, 0.0), Round({"b": 1.75}, None)]
+
+
+def test_rounds_come_back_in_order(tmp_path):
+    store = Store(tmp_path / "new", device("cpu"))
+    assert store.load() == []
+    for done in ROUNDS:
+        store.add(done)
+    assert Store(tmp_path / "new", device("cpu")).load() == ROUNDS
+
+
+def test_another_thread_count_is_another_file_and_another_name_for_the_same_device_too(tmp_path):
+    store = Store(tmp_path, device("cpu"))
+    store.add(ROUNDS[0])
+    assert Store(tmp_path, device("cpu", threads=2)).load() == []
+    assert json.loads(store.path.read_text().splitlines()[0])["device"]["threads"] == 1
+
+
+def test_what_is_broken_or_no_round_is_passed_over(tmp_path):
+    store = Store(tmp_path, Device("cpu", "onnxruntime"))
+    store.add(ROUNDS[0])
+    with store.path.open("a") as file:
+        file.write(
+            '{"bursts": {"a": -1}, "other_cores": 0}\n[1]\n{"bursts": {"a": "x"}, "other_cores": 0}\n{"bursts"\n'
+        )
+    store.add(ROUNDS[1])
+    assert [r for r in store.load() if r.bursts] == ROUNDS
+
+
+def test_a_folder_that_cannot_be_written_is_let_be(tmp_path):
+    (tmp_path / "file").write_text("")
+    store = Store(tmp_path / "file", device("cpu"))
+    store.add(ROUNDS[0])
+    assert store.load() == []
