@@ -1,11 +1,14 @@
-"""How well the latency table predicts whole networks it has not seen, beside a constant and a line through MACs.
+"""How well the latency table predicts whole networks it has not seen, on every runtime, beside simpler predictors.
 
-    python benchmarks/latency.py                                   # 28 px and 224 px, 100 networks each
-    python benchmarks/latency.py --sizes 28 --networks 30
+    python benchmarks/latency.py                                            # ONNX Runtime, 28 px and 224 px
+    python benchmarks/latency.py --device cpu-int8 cpu:2 --sizes 224        # int8; two threads
+    python benchmarks/latency.py --show                                     # the tables again from the results
 
-For each space: the table is measured as ``proxyless measure`` does; then random networks, spread from the smallest to
-the largest, are measured whole. None of them was used for the table's correction, and the MACs line is fitted on the
-same few networks as the correction. Writes ``benchmarks/results/latency.json`` and ``latency.md``.
+For each device and space: the table is measured as ``proxyless measure`` does; then random networks, spread from the
+smallest to the largest, are measured whole. None of them was used for the table's correction. Beside the table: the
+plain sum of its blocks plus a fixed part, a line through MACs and a constant, all fitted on the networks that the
+correction was fitted on. Each study replaces its own part of ``benchmarks/results/latency.json``, and ``latency.md`` is
+made of all of them.
 """
 
 from __future__ import annotations
@@ -13,20 +16,37 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.stats import kendalltau
 
-from proxyless import Supernet, derive
-from proxyless.latency.device import device
-from proxyless.latency.measure import Effort, measure_networks, measure_table, spread_paths
-from proxyless.latency.operators import count_macs
+from proxyless import Supernet, derive, files
+from proxyless.architecture import indices
+from proxyless.latency.calibration import predictions
+from proxyless.latency.counted import macs_table
+from proxyless.latency.device import Device, device
+from proxyless.latency.layout import spread_paths
+from proxyless.latency.measure import measure_networks, measure_table
+from proxyless.latency.timing import Effort
 from proxyless.spaces.mobilenet import MobileNetSpace
 
 RESULTS = Path(__file__).parent / "results"
+AT_ONCE = 25
+"""Networks measured against one another: so many fit into memory on every runtime."""
+
+
+def space_of(size: int) -> MobileNetSpace:
+    """The paper's ImageNet space, or that of small images in one channel."""
+    return MobileNetSpace(image_size=size) if size >= 64 else MobileNetSpace(classes=10, channels=1, image_size=size)
+
+
+def chosen_device(text: str) -> tuple[str, Device]:
+    """``cpu:2`` is the device cpu with two threads."""
+    name, _, threads = text.partition(":")
+    return text, device(name, threads=int(threads) if threads else None)
 
 
 def errors(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
@@ -43,93 +63,103 @@ def errors(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
     }
 
 
-def study(size: int, count: int, effort: Effort) -> dict[str, Any]:
+def study(name: str, target: Device, size: int, count: int, effort: Effort) -> dict[str, Any]:
     """Measure a space and ``count`` networks of it."""
-    space = MobileNetSpace(classes=10, channels=1, image_size=size) if size < 64 else MobileNetSpace(image_size=size)
+    space = space_of(size)
     supernet = Supernet(space.network())
     started = time.perf_counter()
-    table = measure_table(supernet, space.input_shape, device("cpu"), effort=effort)
+    table = measure_table(supernet, space.input_shape, target, effort=effort)
     seconds = time.perf_counter() - started
-    fitted = {tuple(network.choices.values()) for network in table.networks}
-    paths = [
-        path
-        for path in spread_paths(supernet, count + 2, seed=1)
-        if tuple(c.operations[i] for c, i in zip(supernet.choices.values(), path, strict=True)) not in fitted
-    ][:count]
-    input_shape = (1, *space.input_shape)
-    measured = []
-    for start in range(0, len(paths), 25):  # so many sessions fit into memory comfortably
-        some = [derive(supernet, path) for path in paths[start : start + 25]]
-        measured += [interval.ms for interval in measure_networks(some, (input_shape,), device("cpu"), effort)]
-    macs = np.array([count_macs(derive(supernet, path), [torch.zeros(input_shape)]) for path in paths], dtype=float)
+    candidates = {choice: c.operations for choice, c in supernet.choices.items()}
+    known = [indices(network.choices, candidates) for network in table.networks]
+    paths = [path for path in spread_paths(supernet, count + 2, seed=1) if path not in known][:count]
+    found, conditions = [], []
+    for start in range(0, len(paths), AT_ONCE):
+        some = [derive(supernet, path) for path in paths[start : start + AT_ONCE]]
+        times, condition = measure_networks(some, ((target.batch, *space.input_shape),), target, effort)
+        found += times
+        conditions.append(asdict(condition))
+    measured = np.array([interval.ms for interval in found])
+    macs = macs_table(supernet, space.input_shape)
     whole = np.array([network.measured_ms for network in table.networks])
-    known = []
-    for network in table.networks:
-        path = [c.operations.index(network.choices[name]) for name, c in supernet.choices.items()]
-        known.append(count_macs(derive(supernet, path), [torch.zeros(input_shape)]))
-    line = np.polyfit(np.array(known, dtype=float), whole, 1)
-    target = np.array(measured)
-    plain = np.array(
-        [sum(list(r.values())[i].ms for r, i in zip(table.entries.values(), p, strict=True)) for p in paths]
-    )
-    fixed = np.mean(
-        [n.measured_ms - sum(table.entries[c][op].ms for c, op in n.choices.items()) for n in table.networks]
-    )
+    line = np.polyfit([macs.of_path(path) for path in known], whole, 1)
+    alone = [[entry.ms for entry in row.values()] for row in table.entries.values()]
+
+    def plain(path: list[int]) -> float:
+        return sum(row[i] for row, i in zip(alone, path, strict=True))
+
+    fixed = np.mean([ms - plain(path) for path, ms in zip(known, whole, strict=True)])
+    predicted = np.array([table.of_path(path) for path in paths])
+    fit = np.array(predictions(table))
     return {
+        "device": name,
         "image_size": size,
         "networks": len(paths),
-        "measured_ms": {"smallest": float(target.min()), "largest": float(target.max())},
-        "spread_cv": float(target.std() / target.mean()),
+        "measured_ms": {"smallest": float(measured.min()), "largest": float(measured.max())},
+        "spread_cv": float(measured.std() / measured.mean()),
+        "interval_half_width": float(np.median([(t.high_ms - t.low_ms) / 2 / t.ms for t in found])),
         "table_seconds": seconds,
         "candidates": sum(len(row) for row in table.entries.values()),
-        "correction": {"fixed_ms": table.fixed_ms, "factor": table.factor, "per_block_ms": table.per_block_ms},
-        "device": dict(table.device),
+        "correction": {"fixed_ms": table.fixed_ms} | dict(table.correction),
+        "fitted_mape": float(np.abs(fit[:, 0] / fit[:, 1] - 1).mean()),
+        "description": dict(table.device),
+        "conditions": {"table": dict(table.conditions), "networks": conditions},
         "predictors": {
-            "table": errors(np.array([table.of_path(path) for path in paths]), target),
-            "plain sum of blocks + fixed part": errors(plain + fixed, target),
-            "line through MACs": errors(np.polyval(line, macs), target),
-            "constant (mean of the correction's networks)": errors(np.full_like(target, whole.mean()), target),
+            "table": errors(predicted, measured),
+            "plain sum of blocks + fixed part": errors(np.array([plain(p) for p in paths]) + fixed, measured),
+            "line through MACs": errors(np.polyval(line, [macs.of_path(p) for p in paths]), measured),
+            "constant": errors(np.full_like(measured, whole.mean()), measured),
         },
-        "pairs": [[float(table.of_path(path)), ms] for path, ms in zip(paths, measured, strict=True)],
+        "pairs": [[float(p), float(m)] for p, m in zip(predicted, measured, strict=True)],
+        "paths": paths,
+        "rows_ms": {choice: dict(row) for choice, row in table.rows.items()},
     }
 
 
 def markdown(studies: list[dict[str, Any]]) -> str:
     """All studies as one table."""
-    lines = [
-        "| space | networks | ms | spread (CV) | predictor | mean error | 95 % | largest | within 10 % | Kendall tau |"
-    ]
-    lines.append("| --- | ---: | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |")
+    head = "| device | px | networks | ms | spread (CV) | predictor | mean error | 95 % | largest | within 10 % |"
+    lines = [head + " Kendall tau |", "| --- | ---: | ---: | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |"]
     for s in studies:
         span = f"{s['measured_ms']['smallest']:.3g} to {s['measured_ms']['largest']:.3g}"
         for name, e in s["predictors"].items():
             lines.append(
-                f"| {s['image_size']} px | {s['networks']} | {span} | {s['spread_cv']:.0%} | {name} | {e['mape']:.1%} |"
-                f" {e['p95']:.1%} | {e['max']:.1%} | {e['within_10_percent']:.0%} | {e['kendall_tau']:.3f} |"
+                f"| {s['device']} | {s['image_size']} | {s['networks']} | {span} | {s['spread_cv']:.0%} | {name} |"
+                f" {e['mape']:.1%} | {e['p95']:.1%} | {e['max']:.1%} | {e['within_10_percent']:.0%} |"
+                f" {e['kendall_tau']:.3f} |"
             )
     lines.append("")
-    lines += [
-        f"- {s['image_size']} px: table of {s['candidates']} candidates in {s['table_seconds']:.0f} s" for s in studies
-    ]
-    first = studies[0]["device"]
-    lines += ["", f"{first['runtime']} {first['runtime_version']}, 1 thread, batch 1, {first['machine']}."]
-    return "\n".join(lines) + "\n"
+    for s in studies:
+        about, busy = s["description"], [s["conditions"]["table"], *s["conditions"]["networks"]]
+        disturbed, rounds = (sum(c[key] for c in busy) for key in ("disturbed", "rounds"))
+        lines.append(
+            f"- {s['device']}, {s['image_size']} px: {about['runtime']} {about['runtime_version']},"
+            f" {about['precision']}, threads {about['threads']}, batch {about['batch']}; table of"
+            f" {s['candidates']} candidates in {s['table_seconds']:.0f} s; bias {s['predictors']['table']['bias']:+.1%}; {disturbed} of {rounds} rounds"
+            f" disturbed{', machine busy' * any(c['busy'] for c in busy)}"
+        )
+    return "\n".join([*lines, "", f"{studies[0]['description']['machine']}."]) + "\n"
 
 
 def main() -> None:
     """Run, print, record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", nargs="+", default=["cpu"], metavar="NAME[:THREADS]")
     parser.add_argument("--sizes", type=int, nargs="+", default=[28, 224])
     parser.add_argument("--networks", type=int, default=100)
+    parser.add_argument("--out", type=Path, default=RESULTS / "latency.json")
+    parser.add_argument("--show", action="store_true", help="measure nothing")
     parsed = parser.parse_args()
-    torch.set_num_threads(1)
-    studies = []
-    for size in parsed.sizes:
-        studies.append(study(size, parsed.networks, Effort()))
-        print(markdown(studies[-1:]), flush=True)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "latency.json").write_text(json.dumps(studies, indent=1) + "\n")
-    (RESULTS / "latency.md").write_text(markdown(studies))
+    studies = json.loads(parsed.out.read_text()) if parsed.out.exists() else []
+    for name, target in [] if parsed.show else map(chosen_device, parsed.device):
+        for size in parsed.sizes:
+            done = study(name, target, size, parsed.networks, Effort())
+            studies = [s for s in studies if (s["device"], s["image_size"]) != (name, size)] + [done]
+            files.write_json(parsed.out, studies)
+            print(markdown([done]), flush=True)
+    if studies:
+        files.write_text(parsed.out.with_suffix(".md"), markdown(studies))
+        print(markdown(studies))
 
 
 if __name__ == "__main__":
