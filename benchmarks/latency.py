@@ -135,8 +135,9 @@ def markdown(studies: list[dict[str, Any]]) -> str:
         lines.append(
             f"- {s['device']}, {s['image_size']} px: {about['runtime']} {about['runtime_version']},"
             f" {about['precision']}, threads {about['threads']}, batch {about['batch']}; table of"
-            f" {s['candidates']} candidates in {s['table_seconds']:.0f} s; bias {s['predictors']['table']['bias']:+.1%}; {disturbed} of {rounds} rounds"
-            f" disturbed{', machine busy' * any(c['busy'] for c in busy)}"
+            f" {s['candidates']} candidates in {s['table_seconds']:.0f} s;"
+            f" bias {s['predictors']['table']['bias']:+.1%}; {disturbed} of {rounds} rounds disturbed"
+            f"{', machine busy' * any(c['busy'] for c in busy)}"
         )
     return "\n".join([*lines, "", f"{studies[0]['description']['machine']}."]) + "\n"
 

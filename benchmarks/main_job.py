@@ -70,8 +70,8 @@ def onnx_accuracy(run: Path) -> float:
 def latencies(runs: list[Path]) -> list[float]:
     """ms of the exported networks, measured in turn in one process."""
     from proxyless.export.onnx import session
-    from proxyless.latency.measure import Effort, time_interleaved
-    from proxyless.latency.runtimes import Prepared
+    from proxyless.latency.runtimes.clock import wall_clock_ms
+    from proxyless.latency.timing import Effort, pinned, time_interleaved
 
     class Model:
         def __init__(self, run: Path) -> None:
@@ -79,11 +79,12 @@ def latencies(runs: list[Path]) -> list[float]:
             shape = json.loads((run / "model.json").read_text())["input_shape"]
             self.feed = {"input": np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)}
 
-        def run(self) -> None:
-            self.session.run(None, self.feed)
+        def times_ms(self, count: int) -> np.ndarray:
+            return wall_clock_ms(lambda: self.session.run(None, self.feed), count)
 
-    prepared: list[Prepared] = [Model(run) for run in runs]
-    return [interval.ms for interval in time_interleaved(prepared, Effort(rounds=30, burst_ms=20))]
+    with pinned(1):
+        found, _ = time_interleaved({str(run): Model(run) for run in runs}, Effort(rounds=30, burst_ms=20))
+    return [interval.ms for interval in found.values()]
 
 
 def expected_latency(run: Path) -> dict[str, float]:

@@ -17,21 +17,39 @@ def test_a_network_without_choices_is_refused():
         Supernet(nn.Linear(2, 2))
 
 
-def test_probabilities_are_the_softmax_of_each_row_without_its_padding(tiny_net):
+def test_the_temperature_is_the_papers_until_it_is_assigned(tiny_net):
+    assert Supernet(tiny_net).temperature == 1
+
+
+@pytest.mark.parametrize("t", [1.0, 0.5, 2.0])
+def test_probabilities_are_the_softmax_of_each_row_without_its_padding(tiny_net, t):
     supernet = Supernet(tiny_net)
+    supernet.temperature = t
     with torch.no_grad():
         supernet.alpha.copy_(torch.tensor([[1.0, 2.0, 3.0], [0.5, -0.5, 99.0]]))
     p = supernet.probabilities()
-    expected = [math.exp(v) for v in (1, 2, 3)]
+    expected = [math.exp(v / t) for v in (1, 2, 3)]
     assert p[0].tolist() == pytest.approx([v / sum(expected) for v in expected])
-    assert p[1].tolist() == pytest.approx([1 / (1 + math.exp(-1)), 1 / (1 + math.exp(1)), 0])
+    assert p[1].tolist() == pytest.approx([1 / (1 + math.exp(-1 / t)), 1 / (1 + math.exp(1 / t)), 0])
+    log_p = [math.log(v) for v in p[0].tolist()]
+    assert supernet.entropy()[0].item() == pytest.approx(-sum(v * w for v, w in zip(p[0].tolist(), log_p, strict=True)))
+    assert supernet.most_probable() == [2, 0]
 
 
-def test_sampled_paths_follow_the_probabilities(tiny_net):
+@pytest.mark.parametrize("t", [0.0, -1.0, math.nan, math.inf])
+def test_a_temperature_that_gives_no_probabilities_is_refused(tiny_net, t):
+    with pytest.raises(ValueError, match="temperature is above 0"):
+        Supernet(tiny_net).temperature = t
+
+
+@pytest.mark.parametrize("t", [1.0, 0.5, 2.0])
+def test_sampled_paths_follow_the_probabilities(tiny_net, t):
     supernet = Supernet(tiny_net)
+    supernet.temperature = t
     with torch.no_grad():
         supernet.alpha.copy_(torch.tensor([[0.0, 1.0, 2.0], [1.0, 0.0, 0.0]]))
-    p = supernet.probabilities().detach()
+    powers = torch.tensor([[0.0, 1.0, 2.0], [1.0, 0.0, -math.inf]]).div(t).exp()
+    p = powers / powers.sum(dim=1, keepdim=True)
     counts = torch.zeros_like(p)
     draws = 4000
     for _ in range(draws):

@@ -22,7 +22,7 @@ from proxyless.latency.table import LatencyTable
 from proxyless.latency.timing import Interval
 from proxyless.progress import Reporter
 from proxyless.run_folder import RunFolder
-from proxyless.stages import Batches, Job, effort, supernet_of
+from proxyless.stages import Batches, Job, effort, supernet_of, warn_if_busy
 from proxyless.training.loop import confusion
 
 Batch = tuple[Tensor, Tensor]
@@ -139,8 +139,7 @@ def _measured(job: Job) -> Interval:
     """Latency of ``model.onnx`` as it was written."""
     shapes = ((job.target.batch, *job.space.input_shape),)
     found, conditions = measuring.measure_exported(job.run.onnx, shapes, job.target, effort(job.settings, share=0.25))
-    if conditions.busy:
-        job.log.note(conditions.warning())
+    warn_if_busy(conditions, job.log)
     return found
 
 

@@ -21,7 +21,17 @@ from proxyless.run_folder import RunFolder, check_file, check_same, check_usable
 from proxyless.settings import LossForm, Settings
 from proxyless.spaces import Space
 from proxyless.spaces.mobilenet import MobileNetSpace
-from proxyless.stages import Job, effort, run_derivation, run_search, run_training, schedule, supernet_of, timed
+from proxyless.stages import (
+    Job,
+    effort,
+    run_derivation,
+    run_search,
+    run_training,
+    schedule,
+    supernet_of,
+    timed,
+    warn_if_busy,
+)
 from proxyless.supernet import Supernet
 
 
@@ -211,7 +221,7 @@ def _measured(settings: Settings, supernet: Supernet, space: Space, target: Devi
             )
         return LatencyTable.of_cost(published.table(target.name, space), describe(target))
     chosen = settings.measure
-    return measuring.measure_table(
+    table = measuring.measure_table(
         supernet,
         space.input_shape,
         target,
@@ -220,6 +230,8 @@ def _measured(settings: Settings, supernet: Supernet, space: Space, target: Devi
         cache=Path(chosen.cache).expanduser() if chosen.cache else None,
         advance=lambda share: log.advance(share, 1.0, {}),
     )
+    warn_if_busy(measuring.Conditions(**table.conditions), log)
+    return table
 
 
 def _check_latency(settings: Settings) -> None:

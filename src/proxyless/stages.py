@@ -91,6 +91,12 @@ def effort(settings: Settings, *, share: float = 1.0) -> measuring.Effort:
     )
 
 
+def warn_if_busy(conditions: measuring.Conditions, log: Reporter) -> None:
+    """Tell the user of measurements that cannot be trusted."""
+    if conditions.busy:
+        log.note(conditions.warning())
+
+
 class Batches:
     """The data set as search and training want it: on the right processor, in the layout that is fast there."""
 
@@ -231,6 +237,7 @@ def run_derivation(job: Job, supernet: Supernet) -> None:
         _architecture(job, supernet, best_under_budget(supernet, table, budget)).save(job.run.architecture)
         return
     table = measuring.recalibrated(table, supernet, job.space.input_shape, job.target, effort(job.settings, share=0.25))
+    warn_if_busy(measuring.Conditions(**table.conditions), job.log)
     aim = budget
     shapes = ((job.target.batch, *job.space.input_shape),)
     tried: list[MeasuredNetwork] = []

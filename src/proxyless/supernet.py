@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -48,6 +49,8 @@ class Supernet(nn.Module):
             backward pass, so handing ``supernet.parameters()`` to an optimizer of weights is harmless.
         mask: which entries of ``alpha`` belong to a candidate, same shape, bool.
         generator: the source of randomness of every sampled path; its state belongs in a checkpoint.
+        temperature: T of the path probabilities p = softmax(alpha / T), above 0; 1 as in the paper unless assigned.
+            Below 1 the likelier candidates are sampled more often, above 1 less. It too belongs in a checkpoint.
 
     Raises:
         ValueError: ``network`` holds no choice.
@@ -62,6 +65,7 @@ class Supernet(nn.Module):
         if not self.choices:
             raise ValueError("the network holds no Choice: there is nothing to search")
         self.generator = torch.Generator().manual_seed(seed)
+        self.temperature = 1.0
         widest = max(len(choice) for choice in self.choices.values())
         mask = torch.tensor([[j < len(choice) for j in range(widest)] for choice in self.choices.values()])
         self.register_buffer("mask", mask, persistent=False)
@@ -73,12 +77,22 @@ class Supernet(nn.Module):
 
     # -- probabilities and paths --
 
+    @property
+    def temperature(self) -> float:
+        return self._temperature
+
+    @temperature.setter
+    def temperature(self, temperature: float) -> None:
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"a temperature is above 0 and finite, got {temperature}")
+        self._temperature = float(temperature)
+
     def logits(self) -> Tensor:
-        """Architecture parameters with minus infinity at the padding, (choices, candidates)."""
-        return self.alpha.masked_fill(~self.mask, -torch.inf)
+        """alpha / T, whose softmax are the probabilities, (choices, candidates), minus infinity at the padding."""
+        return (self.alpha / self.temperature).masked_fill(~self.mask, -torch.inf)
 
     def probabilities(self) -> Tensor:
-        """Path probabilities p = softmax(alpha) of each choice, (choices, candidates), 0 at the padding."""
+        """Path probabilities p = softmax(alpha / T) of each choice, (choices, candidates), 0 at the padding."""
         return self.logits().softmax(dim=1)
 
     def entropy(self) -> Tensor:

@@ -226,6 +226,24 @@ def test_a_heat_map_colours_by_probability_and_marks_the_chosen(run: Path) -> No
     assert "▸ k3" not in drawn
 
 
+@pytest.mark.parametrize(
+    ("temperatures", "ends"), [((1.0, 1.0), None), ((2.0, 2.0), "2"), ((3.0, 0.25), "0.25"), ((), None)]
+)
+def test_the_temperature_is_shown_beside_the_entropy_unless_it_is_the_papers(
+    run: Path, temperatures: tuple[float, ...], ends: str | None
+) -> None:
+    path = run / "search" / "history.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for record, temperature in zip(records[-2:], temperatures, strict=False):
+        record["temperature"] = temperature
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    page = render(read_run(run))
+    assert "Entropy of a choice, nats" in page
+    label = f"Line chart of Temperature of the probabilities by epoch: temperature. temperature ends at {ends}."
+    assert (label in page) == (ends is not None)
+    assert ("softmax(α / T)" in page) == ("Temperature of" in page) == (ends is not None)
+
+
 def test_another_choice_than_the_likeliest_is_pointed_out(run: Path) -> None:
     assert "than the most probable one" not in render(read_run(run))
     architecture = json.loads((run / "architecture.json").read_text())

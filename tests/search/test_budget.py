@@ -97,6 +97,22 @@ def test_a_budget_that_had_to_be_fought_for_is_spent_at_the_least_loss_of_probab
     assert best_under_budget(supernet, cost, 3.0) == [1, 1, 0, 1]  # generous: about what is expected
 
 
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_temperature_derives_what_alpha_divided_by_it_would(seed, temperature):
+    """Both the log probabilities and the expected cost are those that the search sampled by."""
+    generator = torch.Generator().manual_seed(seed)
+    blocks = [Choice(a=nn.Identity(), b=nn.Identity(), skip=Zero()) for _ in range(6)]
+    cost = CostTable("ms", 0.5, {str(i): {"a": 1.0, "b": 1.3 + 0.1 * i, "skip": 0.0} for i in range(6)})
+    tempered, divided = Supernet(nn.Sequential(*blocks)), Supernet(nn.Sequential(*blocks))
+    with torch.no_grad():
+        tempered.alpha.copy_(torch.randn(6, 3, generator=generator))
+        divided.alpha.copy_(tempered.alpha / temperature)
+    tempered.temperature = temperature
+    for budget in (2.0, 4.0, 6.0, 100.0):
+        assert best_under_budget(tempered, cost, budget) == best_under_budget(divided, cost, budget)
+
+
 def test_a_generous_budget_is_not_spent_for_its_own_sake(tiny_net):
     supernet = decided(tiny_net, [[0.0, 0.0, 9.0], [0.0, 9.0, 0.0]])
     assert best_under_budget(supernet, COST, 100.0) == [2, 1]

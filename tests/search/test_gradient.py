@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 
 import pytest
@@ -15,6 +16,7 @@ from proxyless.search.objective import BudgetLoss, TaskOnly
 from proxyless.supernet import batch_statistics
 
 criterion = nn.functional.cross_entropy
+temperatures = pytest.mark.parametrize("temperature", [1.0, 0.5, 2.0])
 COST = CostTable("ms", 0.5, {"first": {"k1": 1.0, "k3": 2.0, "skip": 0.0}, "second": {"wide": 3.0, "narrow": 1.5}})
 
 
@@ -60,10 +62,15 @@ def explicit_gate_gradients(supernet: Supernet, batch, path: list[int]) -> Tenso
         return torch.autograd.grad(loss, gates)[0]
 
 
-def eq4(gate_gradient: list[float], p: list[float]) -> list[float]:
-    """Eq. 4 as a double loop."""
+def softmax(alpha: list[float], t: float) -> list[float]:
+    powers = [math.exp(a / t) for a in alpha]
+    return [power / sum(powers) for power in powers]
+
+
+def eq4(gate_gradient: list[float], p: list[float], t: float) -> list[float]:
+    """Eq. 4 as a double loop; dp_j / dalpha_i = p_j (delta_ij - p_i) / T."""
     n = len(p)
-    return [sum(gate_gradient[j] * p[j] * ((i == j) - p[i]) for j in range(n)) for i in range(n)]
+    return [sum(gate_gradient[j] * p[j] * ((i == j) - p[i]) / t for j in range(n)) for i in range(n)]
 
 
 def fixed_look(update, looked: Looked) -> None:
@@ -74,32 +81,36 @@ def all_candidates(supernet: Supernet, path: list[int]) -> Looked:
     return Looked(torch.arange(3).expand(2, 3), supernet.mask, torch.tensor(path))
 
 
+@temperatures
 @pytest.mark.parametrize("path", list(product(range(3), range(2))))
-def test_all_path_alpha_gradient_is_eq_4_of_the_explicit_gate_gradients(supernet, batch, path):
+def test_all_path_alpha_gradient_is_eq_4_of_the_explicit_gate_gradients(supernet, batch, path, temperature):
+    supernet.temperature = temperature
     update = AllPathUpdate(supernet, TaskOnly(), optimizer=Frozen(supernet.alpha))
     fixed_look(update, all_candidates(supernet, list(path)))
-    p = supernet.probabilities().detach()
     gates = explicit_gate_gradients(supernet, batch, list(path))
     update.step(batch, criterion)
     for row, n in enumerate((3, 2)):
-        expected = eq4(gates[row, :n].tolist(), p[row, :n].tolist())
+        p = softmax(supernet.alpha[row, :n].tolist(), temperature)
+        expected = eq4(gates[row, :n].tolist(), p, temperature)
         assert update.optimizer.gradient[row, :n].tolist() == pytest.approx(expected, rel=1e-9, abs=1e-13)
     assert update.optimizer.gradient[1, 2] == 0
 
 
+@temperatures
 @pytest.mark.parametrize("pair", [([0, 1], [0, 1]), ([2, 0], [1, 0]), ([1, 2], [0, 1])])
 @pytest.mark.parametrize("active", [(0, 0), (1, 0), (0, 1), (1, 1)])
-def test_two_path_alpha_gradient_is_eq_4_over_the_pair(supernet, batch, pair, active):
+def test_two_path_alpha_gradient_is_eq_4_over_the_pair(supernet, batch, pair, active, temperature):
     """An active Zero included: the third candidate of the first choice (method's exact gradient)."""
+    supernet.temperature = temperature
     update = TwoPathUpdate(supernet, TaskOnly(), optimizer=Frozen(supernet.alpha))
     support = torch.tensor(pair)
     fixed_look(update, Looked(support, torch.ones(2, 2, dtype=torch.bool), torch.tensor(active)))
     path = [pair[row][active[row]] for row in range(2)]
     gates = explicit_gate_gradients(supernet, batch, path)
-    between = supernet.alpha.detach().gather(1, support).softmax(1)
+    between = [softmax([supernet.alpha[row, i].item() for i in pair[row]], temperature) for row in range(2)]
     update.step(batch, criterion)
     for row in range(2):
-        expected = eq4([gates[row, i].item() for i in pair[row]], between[row].tolist())
+        expected = eq4([gates[row, i].item() for i in pair[row]], between[row], temperature)
         found = update.optimizer.gradient[row, support[row]].tolist()
         assert found == pytest.approx(expected, rel=1e-9, abs=1e-13)
         assert any(abs(v) > 1e-6 for v in expected)
@@ -111,18 +122,25 @@ def test_the_gate_of_zero_has_gradient_zero(supernet, batch):
     assert (explicit_gate_gradients(supernet, batch, [2, 0])[0, 2] == 0).all()
 
 
-def test_unsampled_probabilities_stay_what_they_were(supernet, batch):
+def probabilities(supernet: Supernet, temperature: float) -> Tensor:
+    powers = (supernet.alpha.detach() / temperature).exp() * supernet.mask
+    return powers / powers.sum(dim=1, keepdim=True)
+
+
+@temperatures
+def test_unsampled_probabilities_stay_what_they_were(supernet, batch, temperature):
     """With momentum as well, which torch's optimizers would apply to them."""
+    supernet.temperature = temperature
     optimizer = torch.optim.Adam([supernet.alpha], lr=0.05, betas=(0.9, 0.999))
     update = TwoPathUpdate(supernet, BudgetLoss(COST, 2.0), optimizer=optimizer)
     moved = 0
     for _ in range(20):
-        before = supernet.probabilities().detach()
+        before = probabilities(supernet, temperature)
         looked = update.look()
         fixed_look(update, looked)
         update.step(batch, criterion)
         del update.look
-        after = supernet.probabilities().detach()
+        after = probabilities(supernet, temperature)
         sampled = torch.zeros_like(supernet.mask).scatter(1, looked.support, True)
         assert (after - before)[~sampled].abs().max() <= 1e-12
         change = (after - before).gather(1, looked.support)
@@ -133,7 +151,7 @@ def test_unsampled_probabilities_stay_what_they_were(supernet, batch):
 
 def exact_gradient(supernet: Supernet, batch, objective) -> Tensor:
     """Gradient of E_path[loss] + the cost term with respect to alpha, by enumerating all paths."""
-    p = supernet.probabilities()
+    p = (supernet.alpha / supernet.temperature).masked_fill(~supernet.mask, -torch.inf).softmax(dim=1)
     expected = torch.zeros((), dtype=torch.float64)
     for path in product(range(3), range(2)):
         supernet.path = list(path)
@@ -143,14 +161,34 @@ def exact_gradient(supernet: Supernet, batch, objective) -> Tensor:
     return torch.autograd.grad(objective.loss(expected, p), supernet.alpha)[0]
 
 
-def test_averaged_two_path_update_points_the_way_of_the_exact_gradient(supernet, batch):
+@temperatures
+def test_two_paths_and_the_active_one_of_them_are_sampled_by_the_probabilities(supernet, temperature):
+    """A pair by drawing without replacement, the active one by the softmax over the pair."""
+    supernet.temperature = temperature
+    update = TwoPathUpdate(supernet, TaskOnly())
+    draws = 3000
+    counts = torch.zeros(3, dtype=torch.float64)
+    for _ in range(draws):
+        looked = update.look()
+        counts[looked.support[0, looked.active[0]]] += 1
+    p = softmax(supernet.alpha[0].tolist(), temperature)
+    pairs = {(a, b): p[a] * p[b] / (1 - p[a]) for a in range(3) for b in range(3) if a != b}
+    expected = [sum(q * p[i] / (p[a] + p[b]) for (a, b), q in pairs.items() if i in (a, b)) for i in range(3)]
+    assert sum(expected) == pytest.approx(1)
+    for found, q in zip((counts / draws).tolist(), expected, strict=True):
+        assert abs(found - q) <= 4 * math.sqrt(q * (1 - q) / draws)
+
+
+@temperatures
+def test_averaged_two_path_update_points_the_way_of_the_exact_gradient(supernet, batch, temperature):
     """On this network, whose gates act nearly linearly; plain SGD, so that steps average as gradients do."""
+    supernet.temperature = temperature
     objective = BudgetLoss(COST, 4.0, weight=0.3)
     exact = exact_gradient(supernet, batch, objective)
     update = TwoPathUpdate(supernet, objective, optimizer=torch.optim.SGD([supernet.alpha], lr=1e-3))
     start = supernet.alpha.detach().clone()
     total = torch.zeros_like(start)
-    for _ in range(1500):
+    for _ in range(500):
         update.step(batch, criterion)
         change = supernet.alpha.detach() - start
         total -= (change - change.sum(1, keepdim=True) / supernet.mask.sum(1, keepdim=True)) * supernet.mask
@@ -159,15 +197,16 @@ def test_averaged_two_path_update_points_the_way_of_the_exact_gradient(supernet,
     assert cosine > 0.95
 
 
-def test_the_cost_term_alone_is_the_gradient_of_the_expected_cost(supernet, batch):
+@temperatures
+def test_the_cost_term_alone_is_the_gradient_of_the_expected_cost(supernet, batch, temperature):
+    supernet.temperature = temperature
     objective = BudgetLoss(COST, 4.0, weight=0.7)
     update = AllPathUpdate(supernet, objective, optimizer=Frozen(supernet.alpha))
     update.step((batch[0], batch[1]), lambda outputs, targets: outputs.sum() * 0)
-    probabilities = supernet.probabilities()
     expected = sum(
         p_first * p_second * (0.5 + first + second)
-        for p_first, first in zip(probabilities[0], (1.0, 2.0, 0.0), strict=True)
-        for p_second, second in zip(probabilities[1, :2], (3.0, 1.5), strict=True)
+        for p_first, first in zip((supernet.alpha[0] / temperature).softmax(0), (1.0, 2.0, 0.0), strict=True)
+        for p_second, second in zip((supernet.alpha[1, :2] / temperature).softmax(0), (3.0, 1.5), strict=True)
     )
     exact = torch.autograd.grad(0.7 * (expected - 4.0) / 4.0, supernet.alpha)[0]
     assert torch.allclose(update.optimizer.gradient, exact, atol=1e-12)

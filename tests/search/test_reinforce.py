@@ -39,15 +39,19 @@ def costs_of(path: tuple[int, ...]) -> float:
     return 1.0 + sum(row[i] for row, i in zip(ROWS, path, strict=True))
 
 
-def undecided_policy(seed: int, *, limit: Limit | None = None) -> Policy:
+temperatures = pytest.mark.parametrize("temperature", [1.0, 0.5, 2.0])
+
+
+def undecided_policy(seed: int, *, limit: Limit | None = None, temperature: float = 1.0) -> Policy:
     policy = Policy.over(COUNTS, seed=seed, limit=limit)
+    policy.temperature = lambda: temperature
     policy.alpha += torch.randn(policy.alpha.shape, generator=torch.Generator().manual_seed(seed)).double()
     return policy
 
 
-def enumerated(alpha: Tensor, paths: list[tuple[int, ...]]) -> Tensor:
+def enumerated(alpha: Tensor, paths: list[tuple[int, ...]], temperature: float = 1.0) -> Tensor:
     """Probability of each of ``paths`` given that one of them is taken, by products of softmaxes."""
-    rows = [alpha[i, :n].softmax(dim=0) for i, n in enumerate(COUNTS)]
+    rows = [(alpha[i, :n] / temperature).softmax(dim=0) for i, n in enumerate(COUNTS)]
     p = torch.stack([torch.stack([row[i] for row, i in zip(rows, path, strict=True)]).prod() for path in paths])
     return p / p.sum()
 
@@ -56,19 +60,20 @@ def rewards_of(paths: list[tuple[int, ...]]) -> list[float]:
     return np.random.default_rng(5).normal(size=len(paths)).tolist()
 
 
+@temperatures
 @pytest.mark.parametrize("limited", [False, True])
 @pytest.mark.parametrize("baseline", [0.0, 0.7, -30.0])
-def test_the_gradient_is_unbiased_whatever_the_baseline(limited: bool, baseline: float) -> None:
-    policy = undecided_policy(1, limit=Limit(COST, BUDGET) if limited else None)
+def test_the_gradient_is_unbiased_whatever_the_baseline(limited: bool, baseline: float, temperature: float) -> None:
+    policy = undecided_policy(1, limit=Limit(COST, BUDGET) if limited else None, temperature=temperature)
     paths = [path for path in PATHS if not limited or costs_of(path) <= BUDGET]
     assert len(paths) == (11 if limited else 18)
     rewards = rewards_of(paths)
 
     alpha = policy.alpha.clone().requires_grad_()
-    objective = (enumerated(alpha, paths) * torch.tensor(rewards, dtype=torch.float64)).sum()
+    objective = (enumerated(alpha, paths, temperature) * torch.tensor(rewards, dtype=torch.float64)).sum()
     (exact,) = torch.autograd.grad(-objective, alpha)
 
-    p = enumerated(policy.alpha, paths)
+    p = enumerated(policy.alpha, paths, temperature)
     estimates = [policy_gradient(policy, [path], [r], baseline) for path, r in zip(paths, rewards, strict=True)]
     expected = sum(weight * estimate for weight, estimate in zip(p, estimates, strict=True))
     torch.testing.assert_close(expected, exact, atol=1e-10, rtol=0)
@@ -89,6 +94,17 @@ def test_the_average_over_sampled_paths_approaches_the_gradient(limited: bool) -
     assert float(exact.abs().max()) > 0.05
 
 
+@temperatures
+@pytest.mark.parametrize("limited", [False, True])
+def test_the_score_is_the_gradient_of_the_log_probability(limited: bool, temperature: float) -> None:
+    policy = undecided_policy(7, limit=Limit(COST, BUDGET) if limited else None, temperature=temperature)
+    paths = [path for path in PATHS if not limited or costs_of(path) <= BUDGET]
+    alpha = policy.alpha.clone().requires_grad_()
+    log_p = enumerated(alpha, paths, temperature).log()
+    scores = [torch.autograd.grad(value, alpha, retain_graph=True)[0] for value in log_p]
+    torch.testing.assert_close(policy.score(paths), torch.stack(scores), atol=1e-12, rtol=0)
+
+
 def test_more_samples_are_the_mean_of_their_estimates() -> None:
     policy = undecided_policy(3)
     alone = [policy_gradient(policy, [path], [r], 0.2) for path, r in (((0, 1, 2), 1.0), ((2, 0, 0), 3.0))]
@@ -96,20 +112,30 @@ def test_more_samples_are_the_mean_of_their_estimates() -> None:
     torch.testing.assert_close(together, (alone[0] + alone[1]) / 2)
 
 
-def test_sampling_under_a_limit_is_the_policy_given_that_the_budget_is_kept() -> None:
-    policy = undecided_policy(4, limit=Limit(COST, BUDGET))
+@temperatures
+def test_sampling_without_a_limit_is_by_the_softmax_of_each_choice(temperature: float) -> None:
+    policy = undecided_policy(4, temperature=temperature)
+    sampled = policy.sample(20_000)
+    frequencies = torch.tensor([sampled.count(path) / len(sampled) for path in PATHS]).double()
+    torch.testing.assert_close(frequencies, enumerated(policy.alpha, PATHS, temperature), atol=0.015, rtol=0)
+
+
+@temperatures
+def test_sampling_under_a_limit_is_the_policy_given_that_the_budget_is_kept(temperature: float) -> None:
+    policy = undecided_policy(4, limit=Limit(COST, BUDGET), temperature=temperature)
     paths = [path for path in PATHS if costs_of(path) <= BUDGET]
     sampled = policy.sample(20_000)
     assert set(sampled) <= set(paths)
     frequencies = torch.tensor([sampled.count(path) / len(sampled) for path in paths]).double()
-    torch.testing.assert_close(frequencies, enumerated(policy.alpha, paths), atol=0.015, rtol=0)
+    torch.testing.assert_close(frequencies, enumerated(policy.alpha, paths, temperature), atol=0.015, rtol=0)
 
 
-def test_probabilities_under_a_limit_are_those_of_the_networks_that_fit() -> None:
-    policy = undecided_policy(4, limit=Limit(COST, BUDGET))
+@temperatures
+def test_probabilities_under_a_limit_are_those_of_the_networks_that_fit(temperature: float) -> None:
+    policy = undecided_policy(4, limit=Limit(COST, BUDGET), temperature=temperature)
     paths = [path for path in PATHS if costs_of(path) <= BUDGET]
     gates = policy.one_hot(paths)
-    expected = (enumerated(policy.alpha, paths)[:, None, None] * gates).sum(dim=0)
+    expected = (enumerated(policy.alpha, paths, temperature)[:, None, None] * gates).sum(dim=0)
     torch.testing.assert_close(policy.probabilities(), expected, atol=1e-12, rtol=0)
 
 
@@ -191,10 +217,12 @@ def test_replay_finds_the_best_network_under_the_budget_and_asks_for_no_other() 
     assert max(found, key=found.__getitem__) == max(value, key=value.__getitem__)
 
 
-def test_replay_of_a_fully_known_table_ends_at_the_maximum_entropy_policy() -> None:
+@temperatures
+def test_replay_of_a_fully_known_table_ends_at_the_maximum_entropy_policy(temperature: float) -> None:
     effects = torch.tensor([[0.0, 0.3, -0.2], [0.1, 0.4, 0.0]]).double()
     value = {path: float(effects[0, path[0]] + effects[1, path[1]]) for path in product(range(3), repeat=2)}
     policy = Policy.over((3, 3), seed=0)
+    policy.temperature = lambda: temperature
     settings = Replay(steps=5, learning_rate=0.01, temperature=0.7, patience=10_000)
     explore(reinforce_replayed(policy, settings), value.__getitem__, 100, patience=3_000)
     spread = np.std(list(value.values()))
@@ -229,6 +257,17 @@ def test_a_resumed_policy_gradient_goes_on_identically() -> None:
 
 
 # -- on a supernet --
+
+
+def test_the_policy_of_a_supernet_follows_its_temperature(tiny_net: nn.Module) -> None:
+    supernet = Supernet(tiny_net.double()).double()
+    with torch.no_grad():
+        supernet.alpha.copy_(torch.tensor([[0.3, -0.4, 0.8], [0.2, -0.1, 9.0]]))
+    policy = ReinforceUpdate(supernet, AccuracyReward()).policy
+    for temperature in (1.0, 0.5, 2.0):
+        supernet.temperature = temperature
+        powers = (supernet.alpha.detach() / temperature).exp() * supernet.mask
+        torch.testing.assert_close(policy.probabilities(), powers / powers.sum(dim=1, keepdim=True))
 
 
 def test_a_step_moves_alpha_and_leaves_weights_and_buffers(

@@ -1,14 +1,18 @@
 import copy
-from itertools import count
+import dataclasses
+from itertools import count, pairwise
 
 import pytest
 import torch
 
-from proxyless import Supernet
+from proxyless import Supernet, stages
 from proxyless.latency.table import CostTable
 from proxyless.search.gradient import TwoPathUpdate
 from proxyless.search.loop import Schedule, SearchLoop
 from proxyless.search.objective import BudgetLoss
+from proxyless.search.reinforce import ReinforceUpdate
+from proxyless.search.reward import LatencyReward
+from proxyless.settings import Settings
 
 COST = CostTable("ms", 0.5, {"first": {"k1": 1.0, "k3": 2.0, "skip": 0.0}, "second": {"wide": 3.0, "narrow": 1.5}})
 
@@ -35,10 +39,29 @@ class Noise:
         return self.length
 
 
-def loop_over(network, **arguments):
+ANNEALED = Schedule(
+    warmup_epochs=2,
+    epochs=3,
+    learning_rate=0.05,
+    architecture_every=2,
+    report_every=3,
+    temperature=4.0,
+    final_temperature=0.5,
+)
+PLAIN = dataclasses.replace(ANNEALED, temperature=1.0, final_temperature=None)
+
+
+def two_path(supernet):
+    return TwoPathUpdate(supernet, BudgetLoss(COST, 3.0, gain=0.1), learning_rate=0.05)
+
+
+def reinforce(supernet):
+    return ReinforceUpdate(supernet, LatencyReward(COST, 3.0), learning_rate=0.05)
+
+
+def loop_over(network, schedule=PLAIN, rule=two_path, **arguments):
     supernet = Supernet(copy.deepcopy(network), seed=2)
-    update = TwoPathUpdate(supernet, BudgetLoss(COST, 3.0, gain=0.1), learning_rate=0.05)
-    schedule = Schedule(warmup_epochs=2, epochs=3, learning_rate=0.05, architecture_every=2, report_every=3)
+    update = rule(supernet)
     expected = lambda p: float(COST.expected(p))  # noqa: E731
     return SearchLoop(supernet, update, Noise(), schedule, expected_cost=expected, **arguments)
 
@@ -71,18 +94,63 @@ def test_reports_hold_what_a_person_follows(tiny_net):
     assert reports[-1]["expected_latency_ms"] == pytest.approx(by_hand, abs=1e-3)
 
 
-@pytest.mark.parametrize("after", [1, 2, 3])
-def test_a_search_stopped_after_an_epoch_resumes_to_the_same_end(tiny_net, after):
+@pytest.mark.parametrize("after", [1, 2, 3, 5])
+@pytest.mark.parametrize(
+    ("schedule", "rule"),
+    [(PLAIN, two_path), (ANNEALED, two_path), (ANNEALED, reinforce)],
+    ids=["plain", "annealed", "annealed-reinforce"],
+)
+def test_a_search_stopped_after_an_epoch_resumes_to_the_same_end(tiny_net, schedule, rule, after):
     states = []
-    whole = loop_over(tiny_net, checkpoint=lambda state: states.append(copy.deepcopy(state)))
+    whole = loop_over(tiny_net, schedule, rule, checkpoint=lambda state: states.append(copy.deepcopy(state)))
     whole.run()
     torch.manual_seed(99)  # another process begins with other random numbers
-    resumed = loop_over(tiny_net)
+    resumed = loop_over(tiny_net, schedule, rule)
     resumed.load_state_dict(states[after - 1])
     resumed.run()
     assert torch.equal(whole.supernet.alpha, resumed.supernet.alpha)
     for name, value in whole.supernet.state_dict().items():
         assert torch.equal(value, resumed.supernet.state_dict()[name]), name
+    assert torch.equal(whole.supernet.probabilities(), resumed.supernet.probabilities())
+    assert whole.supernet.temperature == resumed.supernet.temperature
+
+
+def test_the_temperature_goes_from_start_to_end_by_one_factor_a_step(tiny_net):
+    reports, seen = [], []
+    loop = loop_over(tiny_net, ANNEALED, report=reports.append)
+    loop.supernet.network.register_forward_pre_hook(
+        lambda network, _: seen.append(loop.supernet.temperature) if network.training else None
+    )
+    loop.run()
+    assert seen[:12] == [4.0] * 12  # the warm-up samples uniformly
+    assert len(seen) == 12 + 18
+    assert seen[12] == 4.0
+    assert seen[-1] == pytest.approx(0.5, rel=1e-12)
+    assert [b / a for a, b in pairwise(seen[12:])] == pytest.approx([(1 / 8) ** (1 / 17)] * 17)
+    assert [report["temperature"] for report in reports] == seen[2::3]
+    p = (loop.supernet.alpha.detach()[0] / 0.5).softmax(0).tolist()
+    assert reports[-1]["probabilities"][0] == pytest.approx(p, abs=1e-5)
+    assert reports[-1]["entropy"] == pytest.approx(loop.supernet.entropy().mean().item())
+
+
+def test_the_temperature_stays_what_the_search_began_with_unless_an_end_is_given(tiny_net):
+    for start in (1.0, 2.0):
+        reports = []
+        loop_over(tiny_net, dataclasses.replace(PLAIN, temperature=start), report=reports.append).run()
+        assert {report["temperature"] for report in reports} == {start}
+
+
+def test_the_settings_of_a_search_are_those_of_its_schedule():
+    values = {"warmup_epochs": 2, "epochs": 3, "temperature": 4.0, "final_temperature": 0.5}
+    settings = Settings().replace({f"search.{name}": value for name, value in values.items()})
+    made = stages.schedule(settings)
+    assert {name: getattr(made, name) for name in values} == values
+    plain = stages.schedule(Settings().replace({"search.warmup_epochs": 2, "search.epochs": 3}))
+    assert [plain.temperature_at(step, 10) for step in range(10)] == [1.0] * 10
+
+
+def test_a_search_of_one_step_is_at_its_first_temperature():
+    assert ANNEALED.temperature_at(0, 1) == 4.0
 
 
 def test_evaluation_uses_batch_statistics_and_restores_the_path(tiny_net):

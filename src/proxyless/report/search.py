@@ -181,6 +181,11 @@ def _settled(all_paths: Sequence[Paths]) -> Html | None:
     return tag("p", sentences)
 
 
+def _tempered(history: Timeline) -> bool:
+    """Whether the probabilities were ever at another temperature than the paper's."""
+    return any(value != 1 for _, value in history.curve("temperature"))
+
+
 def _curves(run: RunFiles, history: Timeline) -> Html | None:
     curve, shaded = history.curve, history.warmup
     budget = curve("budget_ms")
@@ -199,6 +204,7 @@ def _curves(run: RunFiles, history: Timeline) -> Html | None:
         uniform = sum(math.log(size) for size in sizes) / len(sizes)
         ends = (history.times[0], history.times[-1])
         entropy.append(Curve("undecided (uniform)", [(end, uniform) for end in ends], "grey", dashed=True))
+    temperature = curve("temperature") if _tempered(history) else []
     return panels(
         (
             line_chart(
@@ -216,6 +222,12 @@ def _curves(run: RunFiles, history: Timeline) -> Html | None:
             ),
             line_chart(latency, y_label="Latency of the network, ms", shaded=shaded),
             line_chart(entropy, y_label="Entropy of a choice, nats", shaded=shaded, zero=True),
+            line_chart(
+                [Curve("temperature", temperature, "green")],
+                y_label="Temperature of the probabilities",
+                shaded=shaded,
+                zero=True,
+            ),
             line_chart(
                 [Curve("multiplier", curve("multiplier"), "purple")],
                 y_label="Weight of latency in the loss",
@@ -240,6 +252,11 @@ def section(run: RunFiles) -> Html | None:
         caption += " The expected latency is the mean over the networks that may be sampled."
     if history.curve("entropy"):
         caption += " The entropy falls as the choices settle."
+    if _tempered(history):
+        caption += (
+            " Probabilities are softmax(α / T): a temperature T below 1 makes the likelier candidates likelier still, "
+            "and the entropy lower, for the same architecture parameters α."
+        )
     parts: list[Html | None] = [figure(curves, caption)]
     found = paths(run, history)
     if found:

@@ -3,10 +3,11 @@
 An update looks at some candidates of each choice, samples the active one among them, obtains dL/dg of each gate from
 one backward pass through the active path, and moves the architecture parameters by
 
-    dL/dalpha_i = sum_j dL/dg_j * p_j * (delta_ij - p_i)                                  (Eq. 4)
+    dL/dalpha_i = sum_j dL/dg_j * p_j * (delta_ij - p_i) / T                              (Eq. 4)
 
-with p the softmax over the candidates it looks at. :class:`TwoPathUpdate` looks at two sampled candidates,
-:class:`AllPathUpdate` at all of them and recomputes the inactive outputs one after the other.
+with p the softmax of alpha / T over the candidates it looks at; the paper's temperature T is 1. :class:`TwoPathUpdate`
+looks at two sampled candidates, :class:`AllPathUpdate` at all of them and recomputes the inactive outputs one after the
+other.
 """
 
 from __future__ import annotations
@@ -52,9 +53,9 @@ class Looked:
     active: Tensor
 
 
-def alpha_gradient(gate_gradient: Tensor, p: Tensor) -> Tensor:
-    """Eq. 4 for all choices at once; both arguments and the result are (choices, m)."""
-    return p * (gate_gradient - (gate_gradient * p).sum(dim=1, keepdim=True))
+def alpha_gradient(gate_gradient: Tensor, p: Tensor, temperature: float = 1.0) -> Tensor:
+    """Eq. 4 for all choices at once, with p = softmax(alpha / temperature); tensors and result are (choices, m)."""
+    return p * (gate_gradient - (gate_gradient * p).sum(dim=1, keepdim=True)) / temperature
 
 
 class GradientUpdate(ABC):
@@ -101,7 +102,7 @@ class GradientUpdate(ABC):
         inputs, targets = batch
         supernet, alpha = self.supernet, self.supernet.alpha
         looked = self.look()
-        logits = alpha.detach().gather(1, looked.support).masked_fill(~looked.valid, -torch.inf)
+        logits = supernet.logits().detach().gather(1, looked.support).masked_fill(~looked.valid, -torch.inf)
         p = logits.softmax(dim=1).requires_grad_()
         gates = torch.zeros_like(p).scatter_(1, looked.active[:, None], 1.0).requires_grad_()
         supernet.path = looked.support.gather(1, looked.active[:, None]).squeeze(1).tolist()
@@ -123,7 +124,7 @@ class GradientUpdate(ABC):
         # A gate stands for a probability (paper, 3.2.1), so the cost's own dL/dp joins dL/dg in Eq. 4.
         gradient = gate_gradient if cost_gradient is None else gate_gradient + cost_gradient
         rows = torch.zeros_like(alpha).scatter_add(
-            1, looked.support, alpha_gradient(gradient, p.detach()) * looked.valid
+            1, looked.support, alpha_gradient(gradient, p.detach(), supernet.temperature) * looked.valid
         )
         self._move(rows, looked, used)
         self.objective.adapt(supernet.probabilities().detach())
@@ -169,29 +170,28 @@ class GradientUpdate(ABC):
 class TwoPathUpdate(GradientUpdate):
     """Looks at two candidates of each choice, sampled by multinomial(p) (paper, section 3.2.2).
 
-    After the step both architecture parameters are shifted by one offset that restores the summed exponentials of the
+    After the step both architecture parameters are shifted by one offset that restores the sum of exp(alpha / T) of the
     pair, so the probabilities of all other candidates stay what they were. Memory is that of two outputs a choice.
     """
 
     def look(self) -> Looked:
         supernet = self.supernet
-        alpha = supernet.alpha.detach()
         # The floor only matters where one candidate has all the probability: a second one must still be drawn.
         p = supernet.probabilities().detach().double().clamp_min(1e-30) * supernet.mask
-        pair = torch.multinomial(p.cpu(), 2, generator=supernet.generator).to(alpha.device)
-        between = alpha.gather(1, pair).softmax(dim=1)
+        pair = torch.multinomial(p.cpu(), 2, generator=supernet.generator).to(p.device)
+        between = supernet.logits().detach().gather(1, pair).softmax(dim=1)
         active = torch.multinomial(between.double().cpu(), 1, generator=supernet.generator).squeeze(1)
-        return Looked(pair, torch.ones_like(pair, dtype=torch.bool), active.to(alpha.device))
+        return Looked(pair, torch.ones_like(pair, dtype=torch.bool), active.to(p.device))
 
     def gating(self, row: int, looked: Looked, gates: Tensor) -> Gating:
         active = int(looked.active[row])
         return _Pair(gates, looked.support[row].tolist(), active)
 
     def after(self, before: Tensor, looked: Looked) -> None:
-        alpha = self.supernet.alpha
+        alpha, t = self.supernet.alpha, self.supernet.temperature
         old, new = before.gather(1, looked.support), alpha.gather(1, looked.support)
-        shift = old.logsumexp(dim=1, keepdim=True) - new.logsumexp(dim=1, keepdim=True)
-        alpha.scatter_(1, looked.support, new + shift)
+        shift = (old / t).logsumexp(dim=1, keepdim=True) - (new / t).logsumexp(dim=1, keepdim=True)
+        alpha.scatter_(1, looked.support, new + t * shift)
 
 
 class AllPathUpdate(GradientUpdate):

@@ -69,6 +69,9 @@ class Schedule:
         architecture_delay: epochs of the search before the first architecture step (authors' default 1).
         report_every: weight steps between two reports.
         shared: share of the warm-up's steps that belong to the shared start, where the loop is given one.
+        temperature: T of the path probabilities softmax(alpha / T) when the search begins (the paper's: 1).
+        final_temperature: T in its last step; in between it is multiplied by the same factor at each step. None: T
+            stays as it begins.
         seed: of dropout and the like.
     """
 
@@ -81,11 +84,18 @@ class Schedule:
     architecture_delay: int = 0
     report_every: int = 20
     shared: float = 0.5
+    temperature: float = 1.0
+    final_temperature: float | None = None
     seed: int = 0
 
     def architecture_steps(self, steps: int) -> int:
         """Number of architecture steps, with ``steps`` weight steps an epoch."""
         return max(0, self.epochs - self.architecture_delay) * (steps // self.architecture_every)
+
+    def temperature_at(self, step: int, total: int) -> float:
+        """T in weight step number ``step`` of a search of ``total`` weight steps."""
+        final = self.temperature if self.final_temperature is None else self.final_temperature
+        return self.temperature * (final / self.temperature) ** (step / max(1, total - 1))
 
 
 @dataclass
@@ -131,6 +141,7 @@ class SearchLoop:
             "architecture_step": self.architecture_step,
             "supernet": self.supernet.state_dict(),
             "generator": self.supernet.generator.get_state(),
+            "temperature": self.supernet.temperature,
             "optimizer": self.optimizer.state_dict(),
             "update": self.update.state_dict(),
         }
@@ -140,6 +151,7 @@ class SearchLoop:
         self.epoch, self.architecture_step = state["epoch"], state["architecture_step"]
         self.supernet.load_state_dict(state["supernet"])
         self.supernet.generator.set_state(state["generator"])
+        self.supernet.temperature = state["temperature"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.update.load_state_dict(state["update"])
 
@@ -172,6 +184,7 @@ class SearchLoop:
             position = (first * steps + step) / (length * steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = 0.5 * schedule.learning_rate * (1 + math.cos(math.pi * position))
+            supernet.temperature = schedule.temperature_at(first * steps + step if searching else 0, length * steps)
             self._sample(searching, first * steps + step, length * steps)
             outputs = supernet(inputs)
             loss = criterion(outputs, targets)
@@ -216,6 +229,7 @@ class SearchLoop:
             "step": round(epoch * self.data.steps()),
             "entropy": float(supernet.entropy().detach().mean()),
             "confidence": float(probabilities.max(dim=1).values.mean()),
+            "temperature": supernet.temperature,
         }
         if self.expected_cost is not None:
             metrics["expected_latency_ms"] = self.expected_cost(probabilities)

@@ -127,24 +127,36 @@ def _transitions(excess: Tensor, capacity: float) -> list[Tensor] | None:
 class Policy:
     """The distribution of paths: an independent softmax a choice, or that distribution given that a budget is kept.
 
+    Both are of alpha / T, where the paper's temperature T is 1.
+
     Args:
         alpha: architecture parameters, (choices, most candidates of a choice).
         mask: which of them belong to a candidate, same shape, bool.
         generator: of the sampling.
         limit: what a path may cost; None for all paths.
+        temperature: T at the present, asked for at every use, since a search may anneal it.
     """
 
-    def __init__(self, alpha: Tensor, mask: Tensor, generator: torch.Generator, limit: Limit | None = None) -> None:
+    def __init__(
+        self,
+        alpha: Tensor,
+        mask: Tensor,
+        generator: torch.Generator,
+        limit: Limit | None = None,
+        *,
+        temperature: Callable[[], float] = lambda: 1.0,
+    ) -> None:
         if limit is not None and limit.shape != tuple(alpha.shape):
             raise ValueError(f"the limit's costs are {limit.shape}, the policy {tuple(alpha.shape)}")
         self.alpha, self.mask, self.generator, self.limit = alpha, mask, generator, limit
+        self.temperature = temperature
 
     @classmethod
     def of(cls, supernet: Supernet, limit: Limit | None = None) -> Policy:
-        """The distribution of the paths of ``supernet``; its architecture parameters, not a copy."""
+        """The distribution of the paths of ``supernet``; its architecture parameters and temperature, not a copy."""
         if limit is not None:
             limit.cost.check(supernet)
-        return cls(supernet.alpha, supernet.mask, supernet.generator, limit)
+        return cls(supernet.alpha, supernet.mask, supernet.generator, limit, temperature=lambda: supernet.temperature)
 
     @classmethod
     def over(cls, counts: Sequence[int], *, seed: int = 0, limit: Limit | None = None) -> Policy:
@@ -154,8 +166,8 @@ class Policy:
 
     def log_p(self) -> Tensor:
         """Log of the softmax of each choice, (choices, candidates), minus infinity at the padding."""
-        alpha = self.alpha.detach()
-        return alpha.masked_fill(~self.mask.to(alpha.device), -torch.inf).log_softmax(dim=1)
+        logits = self.alpha.detach() / self.temperature()
+        return logits.masked_fill(~self.mask.to(logits.device), -torch.inf).log_softmax(dim=1)
 
     def probabilities(self) -> Tensor:
         """Probability of each candidate, (choices, candidates), 0 at the padding."""
@@ -179,9 +191,9 @@ class Policy:
     def score(self, paths: Sequence[Path]) -> Tensor:
         """grad log p(path) by alpha for each path, (paths, choices, candidates).
 
-        Gates minus their expectation, with a limit as without: either is an exponential family.
+        Gates minus their expectation, over T, with a limit as without: either is an exponential family in alpha / T.
         """
-        return self.one_hot(paths) - self.probabilities()
+        return (self.one_hot(paths) - self.probabilities()) / self.temperature()
 
 
 def policy_gradient(policy: Policy, paths: Sequence[Path], rewards: Sequence[float], baseline: float) -> Tensor:
@@ -360,11 +372,12 @@ def reinforce_replayed(policy: Policy, settings: Replay | None = None) -> Strate
         rewards = torch.tensor(list(known.values()), dtype=policy.alpha.dtype)
         rewards = rewards / rewards.std(correction=0).clamp_min(1e-12)
         gates = policy.one_hot(list(known)).flatten(1)
+        t = policy.temperature()
         for _ in range(settings.steps):
-            log_p = (gates @ policy.alpha.detach().flatten()).log_softmax(dim=0)
+            log_p = (gates @ (policy.alpha.detach() / t).flatten()).log_softmax(dim=0)
             soft = rewards - settings.temperature * log_p
             p = log_p.exp()
-            gradient = -(p * (soft - p @ soft)) @ gates
+            gradient = -(p * (soft - p @ soft)) @ gates / t
             policy.alpha.grad = gradient.view_as(policy.alpha)
             optimizer.step()
         policy.alpha.grad = None
