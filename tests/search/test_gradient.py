@@ -326,3 +326,61 @@ def test_the_authors_rule_leaves_a_choice_alone_whose_active_candidate_is_zero(s
         with torch.no_grad():
             supernet.alpha.copy_(start)
     assert moved == {True: [False, True], False: [True, True]}
+
+
+class Inner(nn.Sequential):
+    """Four channels in and out, 64 within: what it keeps for the backward pass is sixteen times its output."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(4, 64, 1), nn.Tanh(), nn.Conv2d(64, 4, 1))
+
+
+def kept_bytes(rule, candidates: int) -> int:
+    """Bytes of distinct tensors, parameters left out, that one architecture step keeps for its backward pass."""
+    torch.manual_seed(0)
+    choice = Choice(**{f"c{i}": Inner() for i in range(candidates)})
+    supernet = Supernet(nn.Sequential(choice, nn.Flatten(), nn.Linear(4 * 8 * 8, 3)))
+    weights = {parameter.data_ptr() for parameter in supernet.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if tensor.untyped_storage().data_ptr() not in weights:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    batch = torch.randn(16, 4, 8, 8), torch.randint(0, 3, (16,))
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        rule(supernet, TaskOnly()).step(batch, criterion)
+    return sum(kept.values())
+
+
+class Kept(AllPathUpdate):
+    """Every candidate with its graph, the form whose memory grows with their number."""
+
+    class Sum:
+        def __init__(self, gates: Tensor) -> None:
+            self.gates = gates
+
+        def mix(self, choice: Choice, inputs: tuple[Tensor, ...]) -> Tensor:
+            return sum(self.gates[i] * choice.candidate(i)(*inputs) for i in range(len(choice)))
+
+    def gating(self, row: int, looked: Looked, gates: Tensor) -> Kept.Sum:
+        return self.Sum(gates)
+
+
+@pytest.mark.parametrize("rule", [TwoPathUpdate, AllPathUpdate])
+def test_what_a_step_keeps_is_that_of_one_path_however_many_candidates_there_are(rule):
+    two, eight = kept_bytes(rule, 2), kept_bytes(rule, 8)
+    assert eight == pytest.approx(two, rel=0.02)
+    assert kept_bytes(Kept, 8) > 5 * eight  # so that the count would show it
+
+
+def test_an_all_path_step_runs_every_candidate_once(supernet, batch):
+    runs: dict[str, int] = {}
+    for name, choice in supernet.choices.items():
+        for index, operation in enumerate(choice.operations):
+            key = f"{name}.{operation}"
+            runs[key] = 0
+            choice.candidate(index).register_forward_hook(lambda *_, key=key: runs.update({key: runs[key] + 1}))
+    AllPathUpdate(supernet, TaskOnly()).step(batch, criterion)
+    assert set(runs.values()) == {1}
