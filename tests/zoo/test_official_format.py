@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from official_files import Object, forward, small, small_tree
 from torch import nn
 from torch.nn import functional as F
 from weight_fill import GOLDEN, filled, wave_image
@@ -18,115 +19,6 @@ from weight_fill import GOLDEN, filled, wave_image
 from proxyless import zoo
 from proxyless.errors import ProxylessError
 from proxyless.spaces.tree import TreeSpace
-
-Object = dict[str, Any]
-
-
-def conv(name: str = "ConvLayer", **fields: Any) -> Object:
-    usual = {"kernel_size": 1, "stride": 1, "dilation": 1, "groups": 1, "bias": False, "has_shuffle": False}
-    last = {"use_bn": True, "act_func": "relu6", "dropout_rate": 0, "ops_order": "weight_bn_act"}
-    return {"name": name} | usual | last | fields
-
-
-def identity(channels: int, order: str = "weight_bn_act") -> Object:
-    channels_ = {"in_channels": channels, "out_channels": channels}
-    return {
-        "name": "IdentityLayer",
-        "use_bn": False,
-        "act_func": None,
-        "dropout_rate": 0,
-        "ops_order": order,
-    } | channels_
-
-
-def linear(inputs: int, outputs: int) -> Object:
-    fields = {"bias": True, "use_bn": False, "act_func": None, "dropout_rate": 0, "ops_order": "weight_bn_act"}
-    return {"name": "LinearLayer", "in_features": inputs, "out_features": outputs} | fields
-
-
-def mbconv(inputs: int, outputs: int, kernel: int, stride: int, expansion: float, **fields: Any) -> Object:
-    channels = {"in_channels": inputs, "out_channels": outputs}
-    return (
-        {"name": "MBInvertedConvLayer", "kernel_size": kernel, "stride": stride, "expand_ratio": expansion}
-        | channels
-        | fields
-    )
-
-
-def block(layer: Object, shortcut: int | None = None) -> Object:
-    kind = "MobileInvertedResidualBlock"
-    return {"name": kind, "mobile_inverted_conv": layer, "shortcut": identity(shortcut) if shortcut else None}
-
-
-def small() -> Object:
-    """Three MBConvs, one of them beside a shortcut, and a removed block before the last."""
-    return {
-        "name": "ProxylessNASNets",
-        "bn": {"momentum": 0.2, "eps": 0.001},
-        "first_conv": conv(kernel_size=3, stride=2, in_channels=3, out_channels=16),
-        "feature_mix_layer": conv(in_channels=24, out_channels=32),
-        "classifier": linear(32, 5),
-        "blocks": [
-            block(mbconv(16, 8, 3, 1, 1)),
-            block(mbconv(8, 8, 5, 1, 3), shortcut=8),
-            block({"name": "ZeroLayer", "stride": 1}, shortcut=8),
-            block(mbconv(8, 24, 7, 2, 6)),
-        ],
-    }
-
-
-def tree_edge(name: str, channels: int, out: int, **fields: Any) -> Object:
-    kernel = {"kernel_size": 3, "in_channels": channels, "out_channels": out}
-    return conv(name, **(kernel | {"act_func": "relu", "ops_order": "bn_act_weight"} | fields))
-
-
-def small_tree() -> Object:
-    """One cell that splits 5 channels unevenly into two branches and concatenates what they return."""
-    cell = {
-        "name": "TreeNode",
-        "in_channels": 5,
-        "out_channels": 5,
-        "split_type": "split",
-        "merge_type": "concat",
-        "has_branch_bn": False,
-        "path_drop_rate": 0,
-        "edges": [tree_edge("DepthConvLayer", 3, 3), identity(2, "bn_act_weight")],
-        "child_nodes": [None, None],
-    }
-    stem = conv(kernel_size=3, in_channels=3, out_channels=4, use_bn=False, act_func=None, ops_order="bn_act_weight")
-    bottle = {"use_bn": True, "ops_order": "bn_act_weight"}
-    return {
-        "name": "PyramidTreeNet",
-        "blocks": [
-            {"name": "TransitionBlock", "layers": [stem]},
-            {
-                "name": "ResidualTreeBlock",
-                "cell_drop_rate": 0.0,
-                "final_bn": True,
-                "shortcut": identity(4, "bn_act_weight"),
-                "in_bottle": conv(in_channels=4, out_channels=5, act_func=None, **bottle),
-                "out_bottle": conv(in_channels=5, out_channels=6, act_func="relu", **bottle),
-                "cell": cell,
-            },
-        ],
-        "classifier": linear(6, 3),
-    }
-
-
-@pytest.fixture
-def saved(tmp_path: Path) -> Callable[[Any], Path]:
-    def save(config: Any) -> Path:
-        path = tmp_path / "net.config"
-        path.write_text(json.dumps(config))
-        return path
-
-    return save
-
-
-def forward(network: nn.Module, size: int = 32) -> torch.Tensor:
-    with torch.no_grad():
-        return network.eval()(wave_image(size))
-
 
 # -- networks --
 
@@ -369,85 +261,6 @@ def test_file_that_is_no_checkpoint_is_one_clear_error(
     with pytest.raises(ProxylessError, match=r"weights\.pth: not a checkpoint") as caught:
         zoo.load_official(saved(small()), tmp_path / "weights.pth")
     assert "\n" not in str(caught.value)
-
-
-# -- files that cannot be read --
-
-
-def changed(make: Callable[[], Object], path: str, value: Any) -> Object:
-    config = make()
-    *parts, last = path.split(".")
-    target: Any = config
-    for part in parts:
-        target = target[int(part)] if isinstance(target, list) else target[part]
-    if value is ...:
-        del target[last]
-    else:
-        target[int(last) if isinstance(target, list) else last] = value
-    return config
-
-
-@pytest.mark.parametrize(
-    ("make", "path", "value", "message"),
-    [
-        (small, "blocks.1.mobile_inverted_conv.name", "FooLayer", "blocks.1.mobile_inverted_conv: unknown layer kind"),
-        (small, "blocks.1.name", "FooBlock", "blocks.1: unknown block kind 'FooBlock'"),
-        (
-            small,
-            "blocks.1.mobile_inverted_conv.kernel_size",
-            4,
-            "blocks.1.mobile_inverted_conv: kernel_size must be odd",
-        ),
-        (small, "blocks.1.mobile_inverted_conv.kernel_size", ..., "'kernel_size' is missing"),
-        (small, "blocks.1.mobile_inverted_conv.use_se", True, "use_se = True is not supported"),
-        (
-            small,
-            "blocks.1.mobile_inverted_conv.in_channels",
-            16,
-            "it takes 16 channels, but what comes before it returns 8",
-        ),
-        (small, "blocks.2.shortcut", None, "blocks.2.mobile_inverted_conv: a ZeroLayer needs"),
-        (small, "blocks.3.shortcut", identity(8), "blocks.3: a shortcut needs stride 1"),
-        (small, "blocks.0", None, "blocks.0: unknown block kind 'null'"),
-        (small, "blocks", 3, "blocks must be a list"),
-        (small, "first_conv.dropout_rate", 0.5, "first_conv: dropout_rate = 0.5 is not supported"),
-        (small, "first_conv.act_func", "gelu", "first_conv: act_func must be one of"),
-        (small, "first_conv.out_channels", 10**12, "first_conv: out_channels must be a whole number from 1"),
-        (small, "first_conv.out_channels", "16", "first_conv: out_channels must be a whole number"),
-        (small, "classifier.in_features", 31, "classifier: it takes 31 channels"),
-        (small, "final_expand_layer", conv(), "final_expand_layer = .* is not supported"),
-        (small_tree, "blocks.1.cell.merge_type", "max", "blocks.1.cell: merge_type must be one of"),
-        (small_tree, "blocks.1.cell.split_type", None, "blocks.1.cell: a node with several edges needs a split_type"),
-        (small_tree, "blocks.1.cell.child_nodes", [None], "blocks.1.cell: a node needs as many child_nodes as edges"),
-        (small_tree, "blocks.1.cell.out_channels", 6, "blocks.1.cell: a branch returns 2 channels where"),
-        (small_tree, "blocks.1.cell.path_drop_rate", 0.1, "path_drop_rate = 0.1 is not supported"),
-        (small_tree, "blocks.1.cell.edges.0.name", "FooLayer", "blocks.1.cell.edges.0: unknown layer kind 'FooLayer'"),
-        (small_tree, "blocks.1.cell_drop_rate", 0.2, "blocks.1: cell_drop_rate = 0.2 is not supported"),
-    ],
-)
-def test_what_is_wrong_in_a_file_is_named_with_its_place(
-    make: Callable[[], Object], path: str, value: Any, message: str, saved: Callable[[Any], Path]
-) -> None:
-    with pytest.raises(ProxylessError, match=message) as caught:
-        zoo.load_official(saved(changed(make, path, value)))
-    assert str(caught.value).count("net.config") == 1
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("content", ["{", "[]", '"text"', "[" * 100_000, "\x00\xff"])
-def test_file_that_is_no_network_is_one_clear_error(content: str, tmp_path: Path) -> None:
-    path = tmp_path / "net.config"
-    path.write_text(content, encoding="latin-1")
-
-    with pytest.raises(ProxylessError, match=r"net\.config"):
-        zoo.load_official(path)
-
-
-def test_missing_files_are_named(saved: Callable[[Any], Path], tmp_path: Path) -> None:
-    with pytest.raises(ProxylessError, match=r"absent\.config: no such file"):
-        zoo.load_official(tmp_path / "absent.config")
-    with pytest.raises(ProxylessError, match=r"absent\.pth: no such file"):
-        zoo.load_official(saved(small()), tmp_path / "absent.pth")
 
 
 # -- the authors' own files --

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,22 @@ from proxyless.errors import ProxylessError
 from proxyless.spaces.tree_layers import PyramidTreeNet
 from proxyless.zoo import official_timm
 from proxyless.zoo.official_fields import Fields
-from proxyless.zoo.official_modules import InvertedNetwork
+from proxyless.zoo.official_inverted import write_inverted, write_timm
+from proxyless.zoo.official_modules import NEWER, OLDER, InvertedNetwork
 from proxyless.zoo.official_reading import network_from
-from proxyless.zoo.official_writing import refusal, written
+from proxyless.zoo.official_tree import write_tree
 
 
 def load_official(config_path: str | Path, weights_path: str | Path | None = None) -> nn.Module:
     """The network of a file in the authors' format, and its weights from one of their checkpoints.
 
     Args:
-        config_path: JSON with ``first_conv``, ``blocks`` of MBConvs, ``feature_mix_layer`` and ``classifier``, or with
-            the ``blocks`` of a tree-structured network and a ``classifier``.
+        config_path: JSON with ``first_conv``, ``blocks`` of MBConvs, ``feature_mix_layer`` and ``classifier`` (those of
+            ProxylessNAS and the MobileNetV3 and ProxylessNAS ones of Once-for-all), or with the ``blocks`` of a
+            tree-structured network and a ``classifier``.
         weights_path: what ``torch.save`` wrote of a state dict, or of a dict that holds it as ``state_dict``; the names
-            may begin with ``module.``. None for fresh weights.
+            may begin with ``module.``, and those of blocks may be of the older or the newer form. None for fresh
+            weights.
 
     Returns:
         in evaluation mode, (batch, channels, height, width) -> (batch, classes): a timm EfficientNet where timm has the
@@ -65,7 +69,13 @@ def official_config(network: nn.Module) -> dict[str, Any]:
     Raises:
         ProxylessError: it has layers that the format does not know.
     """
-    return written(network)
+    if isinstance(network, PyramidTreeNet):
+        return write_tree(network)
+    if isinstance(network, InvertedNetwork):
+        return write_inverted(network)
+    if official_timm.is_timm(network):
+        return write_timm(network)
+    raise _refusal(network)
 
 
 def official_state_dict(network: nn.Module) -> dict[str, Tensor]:
@@ -82,7 +92,10 @@ def official_state_dict(network: nn.Module) -> dict[str, Tensor]:
 
 
 def load_official_state_dict(network: nn.Module, state: Mapping[str, Any]) -> None:
-    """Put weights under the authors' names into ``network``; ``num_batches_tracked`` may be missing.
+    """Put weights under the authors' names into ``network``.
+
+    ``num_batches_tracked`` may be missing. Once-for-all publishes networks of the newer form with checkpoints of the
+    older one, so the names of blocks are understood in both.
 
     Raises:
         ProxylessError: an entry is missing, unknown, no tensor or of another shape; nothing is loaded then.
@@ -90,6 +103,7 @@ def load_official_state_dict(network: nn.Module, state: Mapping[str, Any]) -> No
     if state and all(isinstance(name, str) and name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     names, own = _names(network), network.state_dict()
+    state = _respelt(state, names)
     missing = [name for name in names if name not in state and not name.endswith("num_batches_tracked")]
     unknown = [name for name in state if name not in names]
     for what, which in (("lacks", missing), ("has an unknown", unknown)):
@@ -111,7 +125,26 @@ def _names(network: nn.Module) -> dict[str, str]:
         return {name: name for name in network.state_dict()}
     if official_timm.is_timm(network):
         return official_timm.names(network)  # type: ignore[arg-type]
-    raise refusal(network)
+    raise _refusal(network)
+
+
+def _respelt(state: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """``state`` with the names of blocks in the form of ``names``."""
+    other = {OLDER.conv: NEWER.conv, NEWER.conv: OLDER.conv}
+    convs = re.compile(rf"^(blocks\.\d+)\.({'|'.join(other)})\.")
+    known = {convs.sub(lambda found: f"{found[1]}.{other[found[2]]}.", name): name for name in names}
+    result = {}
+    for name, tensor in state.items():
+        respelt = known.get(name, name)
+        result[name if respelt in state else respelt] = tensor  # what is there twice stays, and is refused as unknown
+    return result
+
+
+def _refusal(network: nn.Module) -> ProxylessError:
+    return ProxylessError(
+        f"a {type(network).__name__} has layers that the authors' format does not know: it holds timm's MBConv networks"
+        " with ReLU6, and what load_official reads"
+    )
 
 
 def _read_state(path: str | Path) -> dict[str, Any]:

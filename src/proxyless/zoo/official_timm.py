@@ -9,7 +9,7 @@ from torch import nn
 
 from proxyless.spaces import efficientnet
 from proxyless.spaces.tree_layers import Conv
-from proxyless.zoo.official_modules import InvertedNetwork
+from proxyless.zoo.official_modules import OLDER, Form, InvertedNetwork
 
 if TYPE_CHECKING:
     from timm.models.efficientnet import EfficientNet
@@ -19,18 +19,22 @@ KEPT = "official_kept"
 
 The removed blocks have left no trace in the model, yet they count in the names of the authors' checkpoints.
 """
+FORM = "official_form"
+"""Attribute of a timm model: the :class:`Form` of the file it came from."""
 
 
 def as_timm(network: InvertedNetwork) -> EfficientNet | None:
     """A timm model with the layers of ``network`` and fresh weights, or None where timm would make other ones."""
     definition = _definition(network)
-    first, mix = network.first_conv.conv, network.feature_mix_layer.conv
+    first, mix = network.first_conv.conv, network.feature_mix_layer
+    if mix is None or network.mixes_means:
+        return None
     plain = (
         definition is not None
         and _plain(network.first_conv, kernel=3)
-        and _plain(network.feature_mix_layer, kernel=1)
+        and _plain(mix, kernel=1)
         and first.stride in ((1, 1), (2, 2))
-        and mix.stride == (1, 1)
+        and mix.conv.stride == (1, 1)
         and network.classifier.linear.bias is not None
     )
     if not plain:
@@ -52,7 +56,7 @@ def as_timm(network: InvertedNetwork) -> EfficientNet | None:
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = norm.momentum
-    number_blocks(model, [block.mobile_inverted_conv is not None for block in network.inverted_blocks()])
+    number_blocks(model, [block.layer is not None for block in network.inverted_blocks()], network.form)
     # timm rounds widths to multiples of 8: then it is another network.
     wanted = {name: tensor.shape for name, tensor in network.state_dict().items()}
     made = model.state_dict()
@@ -78,10 +82,10 @@ def _definition(network: InvertedNetwork) -> list[list[str]] | None:
     """timm's block strings; a stage begins with every block that has no shortcut. None where timm has no such block."""
     stages: list[list[str]] = []
     for block in network.inverted_blocks():
-        conv = block.mobile_inverted_conv
+        conv = block.layer
         if conv is None:
             continue
-        if conv.activation is not nn.ReLU6 or conv.stride > 2:
+        if conv.activation is not nn.ReLU6 or conv.stride > 2 or conv.squeeze or conv.groups is not None:
             return None
         text = f"r1_k{conv.kernel}_s{conv.stride}_c{conv.out_channels}"
         text = f"ds_{text}" if conv.hidden is None else f"ir_{text}_e{conv.hidden / conv.in_channels!r}"
@@ -109,7 +113,7 @@ def _modules(model: EfficientNet) -> Iterator[tuple[str, str, nn.Module]]:
     yield pair("first_conv.conv", "conv_stem")
     yield pair("first_conv.bn", "bn1")
     for number, own in zip(_positions(model), blocks(model), strict=True):
-        official = f"blocks.{number}.mobile_inverted_conv"
+        official = f"blocks.{number}.{form_of(model).conv}"
         block = model.get_submodule(own)
         expanded = hasattr(block, "conv_pwl")
         layers = ["inverted_bottleneck"] * expanded + ["depth_conv", "point_linear"]
@@ -128,9 +132,16 @@ def blocks(model: EfficientNet) -> list[str]:
     return [f"blocks.{stage}.{block}" for stage, made in stages for block, _ in made.named_children()]
 
 
-def number_blocks(model: nn.Module, kept: Sequence[bool]) -> None:
-    """Remember in ``model`` which blocks of the authors' numbering it has, the others being removed ones."""
+def number_blocks(model: nn.Module, kept: Sequence[bool], form: Form = OLDER) -> None:
+    """Remember in ``model`` which blocks of the authors' numbering it has (the others are removed), and its form."""
     setattr(model, KEPT, tuple(kept))
+    setattr(model, FORM, form)
+
+
+def form_of(model: nn.Module) -> Form:
+    """How the authors' files and checkpoints spell the blocks of ``model``; in the older form if it does not say."""
+    found: Form = getattr(model, FORM, OLDER)
+    return found
 
 
 def kept(model: EfficientNet) -> tuple[bool, ...]:
@@ -171,10 +182,12 @@ def layers_of(block: nn.Module) -> dict[str, Any]:
     entry = block.get_submodule("conv_pw") if expanded else depthwise
     assert isinstance(entry, nn.Conv2d)
     ratio = depthwise.in_channels / entry.in_channels
+    # In the files an expand_ratio of 1 means that nothing expands, not even to the same width.
+    same = expanded and ratio == 1
     return {
         "in_channels": entry.in_channels,
         "out_channels": project.out_channels,
         "kernel_size": depthwise.kernel_size[0],
         "stride": depthwise.stride[0],
-        "expand_ratio": int(ratio) if ratio.is_integer() else ratio,
-    }
+        "expand_ratio": None if same else int(ratio) if ratio.is_integer() else ratio,
+    } | ({"mid_channels": depthwise.in_channels} if same else {})
