@@ -36,6 +36,7 @@ ALLOWED = {
     "stages": None,
     "delivery": None,
     "pipeline": None,
+    "bundling": None,
     "cli": None,
     "__main__": {"cli"},
 }

@@ -13,6 +13,7 @@ from proxyless.errors import ProxylessError
 COMMANDS = {
     "search": "design a network for your images, device and latency budget",
     "measure": "measure the latency table of a search space",
+    "bundle": "write a search space as files to be timed on a device without this package",
     "train": "train the network of an architecture",
     "evaluate": "accuracy of a run's network on the test split",
     "export": "write a run's network as ONNX again",

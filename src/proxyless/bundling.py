@@ -1,0 +1,216 @@
+"""A space as files to be timed on a device that has nothing of ours, and the latency table made of what comes back."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+import proxyless
+from proxyless import files, spaces
+from proxyless.architecture import architecture_of, derive
+from proxyless.errors import ProxylessError
+from proxyless.export.onnx import input_names, to_onnx
+from proxyless.latency.bundle_readme import README
+from proxyless.latency.bundle_runner import BUNDLE
+from proxyless.latency.layout import layout, spread_paths
+from proxyless.latency.operators import example_inputs
+from proxyless.latency.results import Manifest, read_results, table_of
+from proxyless.latency.table import LatencyTable
+from proxyless.latency.timing import Conditions
+from proxyless.progress import Reporter, Silent
+from proxyless.run_folder import check_file
+from proxyless.settings import Settings
+from proxyless.stages import supernet_of
+from proxyless.supernet import Shapes, Supernet
+
+OWN = ("README.md", "manifest.json", "networks", "operators", "run.py")
+"""What a bundle's folder holds."""
+
+
+def write_bundle(
+    settings: Settings, out: Path, *, classes: int, channels: int, size: int, reporter: Reporter | None = None
+) -> Manifest:
+    """Write the distinct candidates of a space and a sample of its networks as ONNX, with what times them, to ``out``.
+
+    A bundle that is there is replaced, once the new one is whole.
+
+    Raises:
+        ProxylessError: ``out`` is in the way, or a candidate cannot be exported; the message names it.
+    """
+    log = reporter or Silent()
+    _check_folder(out)
+    chosen = {name: value for name, value in dataclasses.asdict(settings.space).items() if value is not None}
+    del chosen["name"]
+    space = spaces.make(settings.space.name, chosen | {"classes": classes, "channels": channels, "image_size": size})
+    log.stage("bundle")
+    batch = settings.measure.batch or 1
+    shapes: Shapes = ((batch, *space.input_shape),)
+    supernet = supernet_of(settings, space)
+    found = layout(supernet, shapes)
+    where = {key: f"{op} of choice {name}" for name, row in found.candidates.items() for op, key in row.items() if key}
+    paths = spread_paths(supernet, settings.measure.networks, seed=0)
+    total = len(found.operators) + len(paths)
+    manifest: dict[str, Any] = {
+        "format": BUNDLE,
+        "proxyless": proxyless.__version__,
+        "space": {"name": space.name, "arguments": dict(space.architecture({}).arguments)},
+        "input_shape": list(space.input_shape),
+        "batch": batch,
+        "precision": "float32",
+        "candidates": found.candidates,
+        "operators": {},
+        "networks": [],
+    }
+    with _replacing_folder(out) as folder:
+        (folder / "operators").mkdir()
+        (folder / "networks").mkdir()
+        for number, (key, operator) in enumerate(found.operators.items(), start=1):
+            try:
+                item = _write_model(folder, f"operators/{key}.onnx", operator.module, example_inputs(operator.shapes))
+            except ProxylessError as error:
+                raise ProxylessError(f"{where[key]}: {error}") from error.__cause__
+            manifest["operators"][key] = item
+            log.advance(number, total, {})
+        inputs = example_inputs(shapes)
+        for number, path in enumerate(paths):
+            item = _write_model(folder, f"networks/network-{number:03}.onnx", derive(supernet, path), inputs)
+            manifest["networks"].append(item | {"choices": dict(architecture_of(supernet, path).choices)})
+            log.advance(len(found.operators) + number + 1, total, {})
+        (folder / "run.py").write_text(runner_source(), encoding="utf-8")
+        (folder / "README.md").write_text(README, encoding="utf-8")
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    return Manifest.parse(manifest, out / "manifest.json")
+
+
+def table_from_results(path: Path, bundle: Path | None = None) -> LatencyTable:
+    """The latency table that the timings in ``path`` make, see :func:`proxyless.latency.results.read_results`.
+
+    Raises:
+        ProxylessError: the files are not what they should be, or do not belong together.
+    """
+    results = read_results(path, bundle)
+    manifest = results.manifest
+    space = spaces.make(manifest.space, manifest.arguments)
+    if space.input_shape != manifest.input_shape:
+        raise ProxylessError(
+            f"{path}: the space {manifest.space} takes inputs of {space.input_shape}, not {manifest.input_shape}"
+        )
+    return table_of(results, Supernet(space.network()))
+
+
+def measured_elsewhere(
+    path: Path, out: Path, *, bundle: Path | None = None, reporter: Reporter | None = None
+) -> LatencyTable:
+    """The latency table of timings made on another device, written as JSON to ``out``."""
+    check_file(out)
+    table = table_from_results(path, bundle)
+    if table.conditions and table.conditions["busy"]:
+        (reporter or Silent()).note(Conditions(**table.conditions).warning())
+    table.save(out)
+    return table
+
+
+def runner_source() -> str:
+    """The one Python file that times a bundle: our own timing, and the command line around it.
+
+    ``latency/timing.py`` and ``latency/bundle_runner.py`` one after the other, with the imports of both at the top and
+    those of ours left out. Both are ordinary modules here, so that they are tested and checked like all others, and
+    what runs on the device is what runs here.
+    """
+    timing, runner = (
+        resources.files("proxyless.latency").joinpath(name).read_text(encoding="utf-8")
+        for name in ("timing.py", "bundle_runner.py")
+    )
+    plain: set[str] = set()
+    named: dict[str, set[str]] = {}
+    bodies = []
+    for source in (timing, runner):
+        imports = [node for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        for node in imports:
+            if isinstance(node, ast.Import):
+                plain |= {ast.unparse(node)}
+            elif node.module not in ("__future__", "proxyless.latency.timing"):
+                named.setdefault(str(node.module), set()).update(alias.name for alias in node.names)
+        bodies.append("\n".join(source.splitlines()[imports[-1].end_lineno :]).strip())
+    numpy = "import numpy as np"
+    head = [
+        f'"""{ast.get_docstring(ast.parse(runner))}\n"""',
+        "from __future__ import annotations",
+        "\n".join(
+            sorted(plain - {numpy}) + [f"from {m} import {', '.join(sorted(n))}" for m, n in sorted(named.items())]
+        ),
+        f"try:\n    {numpy}\nexcept ImportError as error:\n"
+        '    print(f"run.py: numpy cannot be imported ({error}): pip install numpy onnxruntime", file=sys.stderr)\n'
+        "    sys.exit(2)",
+    ]
+    remark = "\n".join(f"# {line}".rstrip() for line in str(ast.get_docstring(ast.parse(timing))).splitlines())
+    return "\n\n".join([*head, f"{remark}\n\n{bodies[0]}", f"\n# The command line.\n\n{bodies[1]}"]) + "\n"
+
+
+def _write_model(folder: Path, file: str, module: nn.Module, inputs: Sequence[Tensor]) -> dict[str, Any]:
+    """Write ``module`` as ONNX, and say of it what the runner needs."""
+    import onnx
+
+    content = to_onnx(module, inputs, dynamic_batch=False)
+    (folder / file).write_bytes(content)
+    # An input that the module does not read has been lost in the export.
+    read = {value.name for value in onnx.load_from_string(content).graph.input}
+    named = zip(input_names(len(inputs)), inputs, strict=True)
+    return {
+        "file": file,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "inputs": [
+            {"name": name, "dtype": str(value.dtype).removeprefix("torch."), "shape": list(value.shape)}
+            for name, value in named
+            if name in read
+        ],
+    }
+
+
+def _check_folder(out: Path) -> None:
+    """Make sure before any work that ``out`` can be made, or is a bundle without anything of the user's in it."""
+    if out.is_dir():
+        others = sorted(item.name for item in out.iterdir() if item.name not in OWN)
+        if others and (out / "manifest.json").exists():
+            raise ProxylessError(
+                f"--out {out}: holds {others[0]} beside a bundle; move it away, or choose another name"
+            )
+        if others or (any(out.iterdir()) and not (out / "manifest.json").exists()):
+            raise ProxylessError(f"--out {out}: the folder is not empty and holds no bundle; choose another name")
+    elif out.exists():
+        raise ProxylessError(f"--out {out}: is a file; choose another name")
+    check_file(out / "manifest.json")
+
+
+@contextmanager
+def _replacing_folder(out: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``out``; on success it takes the place of ``out``, on any error it is removed."""
+    out = out.absolute()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f"{files.PARTIAL}{out.name}-", dir=out.parent))
+    try:
+        folder = work / "new"
+        folder.mkdir()  # with the rights of any new folder, which a temporary one has not
+        yield folder
+        if out.exists():
+            os.rename(out, work / "old")
+        try:
+            os.rename(folder, out)
+        except OSError:
+            if (work / "old").exists():
+                os.rename(work / "old", out)
+            raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

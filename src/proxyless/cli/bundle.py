@@ -1,0 +1,45 @@
+"""Write a space as ONNX files and one Python file that times them on a device without this package."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from proxyless.cli import options
+
+ON_THE_DEVICE = ["threads", "rounds", "burst_ms", "width", "limit_s", "cache"]
+"""Settings of measuring that are chosen where the bundle is timed."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "proxyless bundle --space NAME --image-size PX --out FOLDER [any setting below]"
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the bundle, to be copied")
+    parser.add_argument("--space", dest="space.name", metavar="NAME", help="search space (default: mobilenet)")
+    parser.add_argument("--image-size", type=int, default=224, metavar="PX", help="default: 224")
+    parser.add_argument("--channels", type=int, default=3, metavar="N", help="of the images, 1 or 3 (default: 3)")
+    parser.add_argument("--classes", type=int, default=1000, metavar="N", help="default: 1000")
+    parser.add_argument("--quiet", action="store_true", help="no progress, only the summary")
+    skip = ["data", "device", "latency", "space.name", *(f"measure.{name}" for name in ON_THE_DEVICE)]
+    options.add_settings(parser, ["", "space", "measure"], skip=skip)
+
+
+def run(parsed: argparse.Namespace) -> None:
+    settings = options.chosen(parsed)
+    from proxyless.bundling import write_bundle
+    from proxyless.progress import shown
+
+    with shown(quiet=parsed.quiet) as reporter:
+        manifest = write_bundle(
+            settings,
+            parsed.out,
+            classes=parsed.classes,
+            channels=parsed.channels,
+            size=parsed.image_size,
+            reporter=reporter,
+        )
+    lines = [
+        ("operators", f"{len(manifest.operators)} distinct at {len(manifest.candidates)} choices"),
+        ("networks", str(len(manifest.networks))),
+        ("bundle", f"{parsed.out}: on the device, python run.py --out results.json"),
+    ]
+    print("\n".join(f"{name:<15} {text}" for name, text in lines))

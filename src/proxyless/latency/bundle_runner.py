@@ -1,0 +1,365 @@
+"""Times the networks of a bundle on a device that has Python, numpy and ONNX Runtime, and writes results.json.
+
+Every round is kept beside the results as it is done: when this is stopped, or killed, the same command goes on from
+there. See README.md beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from proxyless.latency.timing import (
+    Conditions,
+    Effort,
+    Interval,
+    Round,
+    intervals,
+    missing,
+    narrow,
+    pinned,
+    time_interleaved,
+    undisturbed,
+)
+
+BUNDLE = "proxyless bundle 1"
+"""Format of manifest.json."""
+
+RESULTS = "proxyless results 1"
+"""Format of results.json."""
+
+
+class Mistake(Exception):  # noqa: N818  (shown to the user as one line, not raised at a caller)
+    """What stops the program: one line that says what is wrong and how to mend it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Time a bundle; returns the exit code: 0, 2 after a mistake, 130 when interrupted."""
+    try:
+        measure(_parser().parse_args(arguments))
+    except (Mistake, OSError) as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def measure(parsed: argparse.Namespace) -> None:
+    """Time whatever of the bundle is not yet known well enough, and write the results."""
+    if parsed.out.is_dir():
+        raise Mistake(f"--out {parsed.out}: is a folder; give the name of a file")
+    manifest, digest = read_manifest(parsed.bundle)
+    models = {Path(item["file"]).stem: item for item in [*manifest["operators"].values(), *manifest["networks"]]}
+    for item in models.values():
+        if not (parsed.bundle / item["file"]).is_file():
+            raise Mistake(f"{parsed.bundle / item['file']}: missing; copy the whole bundle again")
+    runtime = _onnxruntime()
+    setup = {
+        "runtime": "onnxruntime",
+        "runtime_version": runtime.__version__,
+        "providers": providers(parsed.providers, runtime.get_available_providers()),
+        "threads": parsed.threads,
+        "machine": machine(),
+    }
+    effort = Effort(parsed.rounds, parsed.burst_ms, parsed.width, parsed.limit_s)
+    record = Record(parsed.out.with_suffix(".rounds.jsonl"), {"bundle": digest} | setup)
+    wanted = missing(models, record.rounds, effort)
+    if wanted:
+        with pinned(parsed.threads):
+            shown, loaded = Progress("load"), {}
+            for name in wanted:
+                loaded[name] = load(runtime, parsed.bundle, models[name], setup)
+                shown(len(loaded) / len(wanted))
+            time_interleaved(loaded, effort, history=record.rounds, on_round=record.add, advance=Progress("time"))
+    found, conditions = evaluated(models, record, effort)
+    results = {
+        "format": RESULTS,
+        "bundle": digest,
+        "device": {"name": parsed.name} | setup,
+        "conditions": asdict(conditions),
+        "times": {name: asdict(interval) for name, interval in found.items()},
+        "manifest": manifest,
+    }
+    write_whole(parsed.out, json.dumps(results, indent=1, allow_nan=False) + "\n")
+    if conditions.busy:
+        print(conditions.warning(), file=sys.stderr)
+    counted = f"{len(manifest['operators'])} operators and {len(manifest['networks'])} networks"
+    print(f"{parsed.out}: {counted} in {conditions.rounds} rounds, {conditions.seconds:.0f} s")
+    print(f"where the bundle was made: proxyless measure --from {parsed.out.name} --out table.json")
+
+
+def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
+    """The manifest of the bundle ``folder``, and its SHA-256, by which results are told to be of this bundle."""
+    path = folder / "manifest.json"
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise Mistake(f"{folder}: no bundle, it has no manifest.json; give its folder by --bundle") from None
+    try:
+        value = json.loads(content)
+        known = value["format"] == BUNDLE
+    except (ValueError, TypeError, KeyError):
+        raise Mistake(f"{path}: not the manifest of a bundle, or only part of it; copy it again") from None
+    if not known:
+        raise Mistake(
+            f"{path}: format {value['format']!r}, but this run.py reads {BUNDLE!r}; keep a bundle's files together"
+        )
+    return value, hashlib.sha256(content).hexdigest()
+
+
+def providers(wanted: Sequence[str], available: Sequence[str]) -> list[str]:
+    """Full names of execution providers; ``xnnpack`` is short for ``XnnpackExecutionProvider``."""
+    short = {name.lower().removesuffix("executionprovider"): name for name in available}
+    found = []
+    for name in wanted:
+        key = name.lower().removesuffix("executionprovider")
+        if key not in short:
+            raise Mistake(f"--providers {name}: this ONNX Runtime has {', '.join(available)}")
+        found.append(short[key])
+    return found
+
+
+class Model:
+    """A loaded ONNX file that is run on one input, the same every time."""
+
+    def __init__(self, session: Any, inputs: Sequence[Mapping[str, Any]]) -> None:
+        self.session = session
+        numbers = np.random.default_rng(0)
+        read = {value.name for value in session.get_inputs()}
+        self.feed = {
+            value["name"]: numbers.standard_normal(value["shape"]).astype(value["dtype"])
+            for value in inputs
+            if value["name"] in read
+        }
+
+    def times_ms(self, count: int) -> Any:
+        """Ms that each of ``count`` inferences took, copies to and from an accelerator included."""
+        times = np.empty(count)
+        for i in range(count):
+            start = time.perf_counter_ns()
+            self.session.run(None, self.feed)
+            times[i] = time.perf_counter_ns() - start
+        return times / 1e6
+
+
+def load(runtime: Any, folder: Path, item: Mapping[str, Any], setup: Mapping[str, Any]) -> Model:
+    """Load one file of the bundle, which must be as it was written."""
+    path = folder / item["file"]
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != item["sha256"]:
+        raise Mistake(f"{path}: changed since the bundle was written; copy it again")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = setup["threads"]
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    chosen: list[Any] = list(setup["providers"])
+    if "XnnpackExecutionProvider" in chosen:  # has threads of its own, which ONNX Runtime's would only disturb
+        own = {"intra_op_num_threads": str(setup["threads"])}
+        chosen[chosen.index("XnnpackExecutionProvider")] = ("XnnpackExecutionProvider", own)
+        options.intra_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            session = runtime.InferenceSession(content, options, providers=chosen)
+    except Exception as error:  # ONNX Runtime raises classes of its own, which it does not export
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise Mistake(f"{path}: ONNX Runtime cannot load it: {reason}") from None
+    return Model(session, item["inputs"])
+
+
+class Record:
+    """The rounds done so far, kept in a file of JSON lines that begins with what was measured and how.
+
+    Args:
+        path: of the file; taken up if it is there.
+        setup: what all its rounds have in common.
+
+    Raises:
+        Mistake: the file holds something else, or rounds of another setup.
+    """
+
+    def __init__(self, path: Path, setup: Mapping[str, Any]) -> None:
+        self.path = path
+        self.rounds: list[Round] = []
+        self.seconds = 0.0
+        if path.exists():
+            self._take_up(setup)
+        else:
+            write_whole(path, json.dumps(setup) + "\n")
+        self.last = time.perf_counter()
+
+    def _take_up(self, setup: Mapping[str, Any]) -> None:
+        first, *lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True) or [""]
+        mend = "choose another --out, or remove that file"
+        try:
+            before = json.loads(first)
+            differing = [name for name in setup if before[name] != setup[name]]
+        except (ValueError, TypeError, KeyError):
+            raise Mistake(f"{self.path}: in the way, and holds no rounds of a bundle; {mend}") from None
+        if differing:
+            name = differing[0]
+            what = "another bundle" if name == "bundle" else f"{name} {before[name]!r}, not {setup[name]!r}"
+            raise Mistake(f"{self.path}: its rounds are of {what}; {mend}")
+        for line in lines:
+            try:
+                value = json.loads(line)
+                bursts = {name: float(ms) for name, ms in value["bursts"].items()}
+                self.rounds.append(Round(bursts, value["other_cores"]))
+                self.seconds += value["seconds"]
+            except (ValueError, TypeError, KeyError, AttributeError):
+                continue  # cut off by a kill
+        if lines and not lines[-1].endswith("\n"):
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write("\n")
+
+    def add(self, done: Round) -> None:
+        """Append a round."""
+        now = time.perf_counter()
+        value = {
+            "bursts": {name: round(ms, 7) for name, ms in done.bursts.items()},
+            "other_cores": done.other_cores,
+            "seconds": round(now - self.last, 3),
+        }
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(value, allow_nan=False) + "\n")
+        self.rounds.append(done)
+        self.seconds += now - self.last
+        self.last = now
+
+
+def evaluated(models: Mapping[str, Any], record: Record, effort: Effort) -> tuple[dict[str, Interval], Conditions]:
+    """The interval of every model over all rounds, also those before a stop, and what the machine was like."""
+    found, busy = intervals(models, record.rounds, effort)
+    loads = [done.other_cores for done in record.rounds if done.other_cores is not None]
+    conditions = Conditions(
+        rounds=len(record.rounds),
+        disturbed=undisturbed(record.rounds).count(False),
+        other_cores=round(float(np.mean(loads)), 3) if loads else None,
+        seconds=round(record.seconds, 2),
+        wide=sum(not narrow(interval, effort) for interval in found.values()),
+        busy=busy,
+    )
+    return found, conditions
+
+
+class Progress:
+    """The share done and the time left, on standard error: one line on a terminal, else a line every ten seconds."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.terminal = sys.stderr.isatty()
+        self.started = self.last = time.monotonic()
+        self.first: float | None = None
+
+    def __call__(self, share: float) -> None:
+        now = time.monotonic()
+        if self.first is None:  # what was known before is not of this run
+            self.first, self.started = share, now
+        ended = share >= 1 and self.terminal
+        if not ended and (now - self.last < (0.2 if self.terminal else 10) or share <= self.first):
+            return
+        self.last = now
+        left = (now - self.started) * (1 - share) / max(share - self.first, 1e-9)
+        text = f"{self.name} {share:4.0%}  {left:.0f} s left"
+        print(f"\r{text:<40}" if self.terminal else text, end="" if self.terminal and not ended else "\n",
+              file=sys.stderr, flush=True)  # fmt: skip
+
+
+def machine() -> str:
+    """The board's or processor's name and number of logical cores."""
+    model = platform.processor() or platform.machine()
+    lines = _text("/proc/cpuinfo").splitlines()
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    model = fields.get("model name", model)
+    if "cpu family" in fields:  # virtual machines often hide the model's name
+        model += f" (family {fields['cpu family']}, model {fields.get('model', '?')})"
+    else:  # boards with ARM processors name themselves here
+        model = _text("/proc/device-tree/model").strip("\0 \n") or model
+    return f"{model}, {os.cpu_count()} cores"
+
+
+def _text(path: str) -> str:
+    """Of a file that not every system has, or lets be read."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` as a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".partial-", suffix=path.suffix, dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise Mistake(f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime") from None
+    return onnxruntime
+
+
+def _parser() -> argparse.ArgumentParser:
+    default = Effort()
+    parser = argparse.ArgumentParser(description="Time the networks of a bundle on this device.")
+    whole, positive = _number(int, 1), _number(float, 0.01)
+    own = Path(__file__).resolve().parent
+    parser.add_argument("--out", type=Path, default=Path("results.json"), metavar="FILE", help="default: results.json")
+    parser.add_argument("--name", default=platform.node() or "device", help="of this device (default: its host name)")
+    parser.add_argument("--threads", type=whole, default=1, metavar="N", help="of one inference (default: 1)")
+    parser.add_argument(
+        "--providers", nargs="+", default=["cpu"], metavar="NAME",
+        help="execution providers of ONNX Runtime by preference, such as xnnpack cpu, or cuda cpu (default: cpu)",
+    )  # fmt: skip
+    text = f"undisturbed passes over all models at the least (default: {default.rounds})"
+    parser.add_argument("--rounds", type=whole, default=default.rounds, metavar="N", help=text)
+    text = f"ms that a model runs in each pass (default: {default.burst_ms:g})"
+    parser.add_argument("--burst-ms", type=positive, default=default.burst_ms, metavar="MS", help=text)
+    text = f"half the width of an interval, as a share, that is narrow enough (default: {default.width:g})"
+    parser.add_argument("--width", type=_number(float, 0), default=default.width, metavar="X", help=text)
+    text = f"seconds after which intervals may stay wider (default: {default.limit_s:g})"
+    parser.add_argument("--limit-s", type=_number(float, 0), default=default.limit_s, metavar="S", help=text)
+    parser.add_argument("--bundle", type=Path, default=own, metavar="FOLDER", help="default: where this file is")
+    return parser
+
+
+def _number(kind: Callable[[str], Any], least: float) -> Callable[[str], Any]:
+    def parsed(text: str) -> Any:
+        value = kind(text)
+        if not least <= value < float("inf"):
+            raise argparse.ArgumentTypeError(f"must be at least {least:g}, got {text}")
+        return value
+
+    parsed.__name__ = "number"  # argparse names it in its error
+    return parsed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

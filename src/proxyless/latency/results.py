@@ -1,0 +1,243 @@
+"""Timings of a bundle made on another device, as the latency table that a measurement there would have given."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from proxyless import files
+from proxyless.architecture import indices
+from proxyless.errors import ProxylessError
+from proxyless.latency.bundle_runner import BUNDLE, RESULTS
+from proxyless.latency.calibration import calibrated
+from proxyless.latency.layout import layout
+from proxyless.latency.table import LatencyTable, MeasuredNetwork
+from proxyless.latency.timing import Conditions, Interval
+from proxyless.supernet import Shapes, Supernet
+
+
+@dataclass(frozen=True)
+class Network:
+    """A whole network of a bundle: its file and the candidate taken at each choice."""
+
+    file: str
+    choices: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is in a bundle.
+
+    Args:
+        proxyless: version that wrote it.
+        space: name of the search space.
+        arguments: what the space was made with.
+        input_shape: of one input, without the batch.
+        batch: images in one inference.
+        precision: of weights and activations.
+        candidates: signature of each candidate by choice; None where nothing is run.
+        operators: file of each operator by signature.
+        networks: the whole networks.
+    """
+
+    proxyless: str
+    space: str
+    arguments: Mapping[str, Any]
+    input_shape: tuple[int, ...]
+    batch: int
+    precision: str
+    candidates: Mapping[str, Mapping[str, str | None]]
+    operators: Mapping[str, str]
+    networks: tuple[Network, ...]
+
+    @property
+    def files(self) -> list[str]:
+        """Of all models, relative to the bundle."""
+        return [*self.operators.values(), *(network.file for network in self.networks)]
+
+    @classmethod
+    def parse(cls, value: Any, source: Path) -> Manifest:
+        """The manifest in a JSON value that was read from ``source``.
+
+        Raises:
+            ProxylessError: it is something else, or of another format.
+        """
+        try:
+            if value["format"] != BUNDLE:
+                raise ProxylessError(
+                    f"{source}: of a bundle of another format; write the bundle again and time it again"
+                )
+            return cls(
+                proxyless=str(value["proxyless"]),
+                space=str(value["space"]["name"]),
+                arguments=dict(value["space"]["arguments"]),
+                input_shape=tuple(int(size) for size in value["input_shape"]),
+                batch=int(value["batch"]),
+                precision=str(value["precision"]),
+                candidates={name: dict(row) for name, row in value["candidates"].items()},
+                operators={key: str(item["file"]) for key, item in value["operators"].items()},
+                networks=tuple(Network(str(item["file"]), dict(item["choices"])) for item in value["networks"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ProxylessError(f"{source}: not the manifest of a bundle ({type(error).__name__}: {error})") from None
+
+
+@dataclass(frozen=True)
+class Results:
+    """Timings of a bundle's files on a device.
+
+    Args:
+        source: the file they were read from.
+        manifest: of the bundle.
+        device: name, runtime and machine, in the words of :func:`proxyless.latency.identity.describe`.
+        times: by name of the model's file, without folder and suffix.
+        conditions: what the device was like meanwhile; empty where that is not known.
+    """
+
+    source: Path
+    manifest: Manifest
+    device: Mapping[str, Any]
+    times: Mapping[str, Interval]
+    conditions: Mapping[str, Any]
+
+
+def read_results(path: Path, bundle: Path | None = None) -> Results:
+    """Timings from the ``results.json`` of a bundle's runner, or from a CSV file with the columns file and ms.
+
+    Args:
+        bundle: the bundle's folder. A CSV file needs it; a ``results.json`` is then checked to be of this bundle.
+
+    Raises:
+        ProxylessError: a file is missing, is something else, or the two do not belong together.
+    """
+    if path.suffix.lower() == ".csv":
+        if bundle is None:
+            raise ProxylessError(
+                f"{path}: a CSV file does not say what was timed: give the bundle's folder by --bundle"
+            )
+        return _of_csv(path, Manifest.parse(_read_manifest(bundle), bundle / "manifest.json"))
+    value = files.read_json(path)
+    if not isinstance(value, dict) or "format" not in value or "times" not in value:
+        raise ProxylessError(f"{path}: not the results of a bundle; it is run.py that writes them on the device")
+    if value["format"] != RESULTS:
+        raise ProxylessError(f"{path}: results of another format; time the bundle again with its own run.py")
+    if bundle is not None:
+        _read_manifest(bundle)
+        digest = hashlib.sha256((bundle / "manifest.json").read_bytes()).hexdigest()
+        if digest != value.get("bundle"):
+            raise ProxylessError(f"{path}: results of another bundle than {bundle}")
+    manifest = Manifest.parse(value.get("manifest"), path)
+    try:
+        found = value["device"]
+        names = ("name", "runtime", "threads", "machine", "runtime_version", "providers")
+        device = {name: found[name] for name in names}
+        times = {name: _interval(**interval) for name, interval in value["times"].items()}
+        conditions = vars(Conditions(**value["conditions"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ProxylessError(f"{path}: not the results of a bundle ({type(error).__name__}: {error})") from None
+    device |= {"batch": manifest.batch, "precision": manifest.precision}
+    return Results(path, manifest, device, times, conditions)
+
+
+def table_of(results: Results, supernet: Supernet) -> LatencyTable:
+    """The latency table of ``supernet``, the space that the results name, with the correction by the whole networks.
+
+    Raises:
+        ProxylessError: a candidate or a network was not timed, or is not what the space holds; the message names it.
+    """
+    source, manifest = results.source, results.manifest
+    shapes: Shapes = ((manifest.batch, *manifest.input_shape),)
+    found = layout(supernet, shapes)
+    for name, row in found.candidates.items():
+        for operation, key in row.items():
+            if manifest.candidates.get(name, {}).get(operation, "") != key:
+                raise ProxylessError(
+                    f"{source}: {operation} of choice {name} is another operator than in the bundle, which proxyless"
+                    f" {manifest.proxyless} wrote; write the bundle again and time it again"
+                )
+            if key and key not in manifest.operators:
+                raise ProxylessError(f"{source}: the manifest has no file of {operation} of choice {name}")
+            if key and _stem(manifest.operators[key]) not in results.times:
+                raise ProxylessError(
+                    f"{source}: no time of {operation} of choice {name}, which is {manifest.operators[key]}"
+                )
+    known = {
+        key: results.times[_stem(file)] for key, file in manifest.operators.items() if _stem(file) in results.times
+    }
+    table = found.table(known, results.device)
+    candidates = {name: choice.operations for name, choice in supernet.choices.items()}
+    networks = []
+    for network in manifest.networks:
+        try:
+            indices(network.choices, candidates)
+        except ProxylessError as error:
+            raise ProxylessError(f"{source}: {network.file}: {error}") from None
+        if _stem(network.file) not in results.times:
+            raise ProxylessError(f"{source}: no time of the whole network {network.file}")
+        time = results.times[_stem(network.file)]
+        networks.append(MeasuredNetwork(network.choices, time.ms, time.low_ms, time.high_ms, "calibration"))
+    table = replace(table, networks=tuple(networks), conditions=results.conditions)
+    return calibrated(table, found.weight_mib())
+
+
+def _read_manifest(bundle: Path) -> Any:
+    if not (bundle / "manifest.json").is_file():
+        raise ProxylessError(f"--bundle {bundle}: no bundle, it has no manifest.json; `proxyless bundle` writes one")
+    return files.read_json(bundle / "manifest.json")
+
+
+def _of_csv(path: Path, manifest: Manifest) -> Results:
+    """Several times of one file count as their median, and their range as its interval."""
+    known = {_stem(file) for file in manifest.files}
+    times: dict[str, list[float]] = {}
+    try:
+        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
+    except FileNotFoundError:
+        raise ProxylessError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ProxylessError(f"{path}: not readable as CSV ({error})") from None
+    for number, row in enumerate(rows, start=1):
+        cells = [cell.strip() for cell in row]
+        if not any(cells) or (number == 1 and cells[1:2] == ["ms"]):
+            continue
+        try:
+            file, text = cells
+            ms = float(text)
+        except ValueError:
+            raise ProxylessError(
+                f"{path}: line {number} must be a file's name and its ms, got {','.join(row)!r}"
+            ) from None
+        if not (math.isfinite(ms) and ms > 0):
+            raise ProxylessError(f"{path}: line {number}: {text} is no latency; it must be a number of ms above 0")
+        if _stem(file) not in known:
+            raise ProxylessError(f"{path}: line {number}: the bundle has no model called {file}")
+        times.setdefault(_stem(file), []).append(ms)
+    medians = {name: Interval(float(np.median(all_ms)), min(all_ms), max(all_ms)) for name, all_ms in times.items()}
+    device = {
+        "name": path.stem,
+        "runtime": "timings",
+        "threads": None,
+        "batch": manifest.batch,
+        "precision": manifest.precision,
+        "machine": "unknown machine",
+        "runtime_version": f"from {path.name}",
+    }
+    return Results(path, manifest, device, medians, {})
+
+
+def _stem(file: str) -> str:
+    """A model's name: that of its file, in whatever format and folder it was timed."""
+    return PurePosixPath(file.replace("\\", "/")).stem
+
+
+def _interval(ms: float, low_ms: float, high_ms: float) -> Interval:
+    if not 0 < float(low_ms) <= float(ms) <= float(high_ms) < math.inf:
+        raise ValueError(f"{ms} ms, {low_ms} to {high_ms}, is no interval")
+    return Interval(float(ms), float(low_ms), float(high_ms))
