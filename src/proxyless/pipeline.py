@@ -227,6 +227,7 @@ def _measured(settings: Settings, supernet: Supernet, space: Space, target: Devi
         target,
         effort=effort(settings),
         networks=chosen.networks,
+        share=chosen.share,
         cache=Path(chosen.cache).expanduser() if chosen.cache else None,
         advance=lambda share: log.advance(share, 1.0, {}),
     )

@@ -100,6 +100,9 @@ class MeasureSettings:
     burst_ms: float = _setting(6.0, "ms that a candidate runs in each pass", least=0.01)
     width: float = _setting(0.02, "half the width of an interval, as a share, that is narrow enough", least=0)
     limit_s: float = _setting(120.0, "seconds after which intervals may stay wider", least=0)
+    share: float = _setting(
+        1.0, "share of the distinct candidates that is measured; the others are predicted from them", least=0.01, most=1
+    )
     networks: int = _setting(32, "whole networks measured to correct the table", least=4)
     cache: str | None = _setting("~/.cache/proxyless/latency", "folder of known measurements; null: measure all anew")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,8 +48,14 @@ class Layout:
             for name, row in self.candidates.items()
         }
 
-    def table(self, known: Mapping[str, Interval], device: Mapping[str, object]) -> LatencyTable:
+    def table(
+        self, known: Mapping[str, Interval], device: Mapping[str, object], *, predicted: Collection[str] = ()
+    ) -> LatencyTable:
         """The table of the space without correction, from what each operator takes alone.
+
+        Args:
+            known: by signature.
+            predicted: signatures of those that were not measured.
 
         Raises:
             ProxylessError: an operator is not among ``known``; names the candidate.
@@ -61,7 +67,7 @@ class Layout:
                 if key and key not in known:
                     raise ProxylessError(f"no measurement of candidate {operation} of choice {name}")
                 time = known[key] if key else Interval(0.0, 0.0, 0.0)
-                entries[name][operation] = Entry(time.ms, time.low_ms, time.high_ms, time.ms, key)
+                entries[name][operation] = Entry(time.ms, time.low_ms, time.high_ms, time.ms, key, key not in predicted)
         return LatencyTable(device, 0.0, entries)
 
     def check(self, table: LatencyTable, source: str) -> None:

@@ -17,6 +17,7 @@ from proxyless.latency.calibration import calibrated
 from proxyless.latency.device import Device
 from proxyless.latency.layout import layout, spread_paths
 from proxyless.latency.operators import example_inputs
+from proxyless.latency.partial import choose, completed
 from proxyless.latency.runtimes import Prepared, runtime
 from proxyless.latency.store import Store
 from proxyless.latency.table import LatencyTable, MeasuredNetwork
@@ -68,6 +69,7 @@ def measure_table(
     *,
     effort: Effort | None = None,
     networks: int = NETWORKS,
+    share: float = 1.0,
     cache: Path | None = None,
     advance: Advance = lambda share: None,
     seed: int = 0,
@@ -78,6 +80,7 @@ def measure_table(
         supernet: on the CPU; its path, mode and weights are left alone.
         input_shape: of one input, without the batch.
         networks: how many whole networks.
+        share: of the distinct candidates to measure; the others are predicted by a model fitted on these.
         cache: folder of measured candidates, a file for each device, machine and runtime version. What is known there
             well enough is not measured again, also when another space or an interrupted run has measured it. Whole
             networks always are, so that the table follows the machine's speed today.
@@ -93,7 +96,8 @@ def measure_table(
         found = layout(supernet, shapes)
         store = Store(cache, device) if cache else None
         history = store.load() if store else []
-        wanted = missing(found.operators, history, effort)
+        taken = list(found.operators) if share == 1 else choose(found, share, seed)
+        wanted = missing(taken, history, effort)
         where = {key: f"{op} of choice {name}" for name, row in found.candidates.items() for op, key in row.items()}
         paths = spread_paths(supernet, networks, seed=seed)
         prepared: dict[str, Prepared] = {}
@@ -122,8 +126,10 @@ def measure_table(
             on_round=keep,
             advance=lambda share: advance(LOAD_SHARE + (1 - LOAD_SHARE) * share),
         )
-    stored, _ = intervals([key for key in found.operators if key not in times], history, effort)
-    table = found.table(stored | times, identity.describe(device))
+    before = {key for done in history for key in done.bursts}
+    stored, _ = intervals([key for key in found.operators if key in before and key not in times], history, effort)
+    known = {key: time for key, time in (stored | times).items() if key in found.operators}
+    table = completed(found, known, identity.describe(device))
     measured = tuple(
         _network(architecture_of(supernet, path).choices, times[f"network {number}"])
         for number, path in enumerate(paths)

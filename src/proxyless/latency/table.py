@@ -119,6 +119,7 @@ class Entry:
         ms: measured by itself, with the interval ``low_ms`` to ``high_ms``.
         in_network_ms: what the table reckons with: ``ms`` with the correction fitted on whole networks.
         operator: signature of what was measured; None in a table that somebody else measured.
+        measured: whether ``ms`` was measured, not predicted from others like it, see :mod:`proxyless.latency.model`.
     """
 
     ms: float
@@ -126,6 +127,7 @@ class Entry:
     high_ms: float
     in_network_ms: float
     operator: str | None = None
+    measured: bool = True
 
 
 @dataclass(frozen=True)
