@@ -16,8 +16,10 @@ from proxyless.architecture import Architecture
 from proxyless.data import ImageData
 from proxyless.errors import ProxylessError, first_line
 from proxyless.latency import measure as measuring
+from proxyless.latency.device import Device, Precision
 from proxyless.latency.identity import describe as describe_device
 from proxyless.latency.operators import count_macs, count_parameters, example_inputs
+from proxyless.latency.runtimes import runtime
 from proxyless.latency.table import LatencyTable
 from proxyless.latency.timing import Interval
 from proxyless.progress import Reporter
@@ -97,10 +99,12 @@ def finish(job: Job, architecture: Architecture) -> Result:
     held_out_matrix, _ = confusion(network, batches.valid())
     files.write_json(run.confusion, {"classes": list(images.classes), "matrix": matrix.tolist()})
     inputs = example_inputs(((1, *space.input_shape),))
-    measured = _measured(job) if target.here else None
+    int8_accuracy = _int8(job, batches, held_out) if _wants_int8(target) else None
+    measured = _measured(job, network) if target.here else None
     values: dict[str, Any] = {
         "test_accuracy": float(matrix.diagonal().sum() / matrix.sum()),
         "valid_accuracy": float(held_out_matrix.diagonal().sum() / held_out_matrix.sum()),
+        "test_accuracy_int8": int8_accuracy,
         "test_images": int(matrix.sum()),
         "parameters": count_parameters(network),
         "macs": count_macs(network, inputs),
@@ -135,12 +139,40 @@ def finished(run: RunFolder, log: Reporter) -> Result:
     return Result(run, files.read_json(run.result))
 
 
-def _measured(job: Job) -> Interval:
-    """Latency of ``model.onnx`` as it was written."""
+def _measured(job: Job, network: nn.Module) -> Interval:
+    """Latency of what is handed over for the device, as it was written."""
     shapes = ((job.target.batch, *job.space.input_shape),)
-    found, conditions = measuring.measure_exported(job.run.onnx, shapes, job.target, effort(job.settings, share=0.25))
+    model = job.run.int8 if _wants_int8(job.target) else job.run.onnx
+    found, conditions = measuring.measure_exported(model, network, shapes, job.target, effort(job.settings, share=0.25))
     warn_if_busy(conditions, job.log)
     return found
+
+
+def _wants_int8(target: Device) -> bool:
+    """Whether the device runs ONNX files in int8."""
+    return target.here and target.precision is Precision.INT8 and runtime(target.runtime).reads_onnx
+
+
+def _int8(job: Job, batches: Batches, images: Tensor) -> float:
+    """Write ``model.int8.onnx``, its ranges taken from held-out ``images``; returns its accuracy on the test split."""
+    from proxyless.export import onnx
+    from proxyless.export.quantize import quantized
+
+    content = quantized(job.run.onnx.read_bytes(), [[images.numpy()]])
+    with files.replacing(job.run.int8) as temporary:
+        temporary.write_bytes(content)
+    return _onnx_accuracy(onnx.session(job.run.int8), batches.test())
+
+
+def _onnx_accuracy(session: Any, batches: Iterable[Batch]) -> float:
+    """Share of images that an ONNX Runtime session classifies rightly."""
+    from proxyless.export import onnx
+
+    correct = total = 0
+    for inputs, targets in batches:
+        correct += int((onnx.run(session, inputs.contiguous().numpy()).argmax(axis=1) == targets.numpy()).sum())
+        total += len(targets)
+    return correct / total
 
 
 def evaluate(run: RunFolder, source: str | None = None) -> dict[str, Any]:
@@ -160,14 +192,13 @@ def evaluate(run: RunFolder, source: str | None = None) -> dict[str, Any]:
     model = onnx.session(run.need(run.onnx, "export"))
     batches = _evaluated(run, description, source)
     matrix, loss = confusion(network, batches)
-    correct = sum(
-        int((onnx.run(model, inputs.numpy()).argmax(axis=1) == targets.numpy()).sum()) for inputs, targets in batches
-    )
+    int8 = _onnx_accuracy(onnx.session(run.int8), batches) if run.int8.exists() else None
     return {
         "data": source or files.read_json(run.data)["source"],
         "test_images": int(matrix.sum()),
         "test_accuracy": float(matrix.diagonal().sum() / matrix.sum()),
-        "test_accuracy_onnx": correct / int(matrix.sum()),
+        "test_accuracy_onnx": _onnx_accuracy(model, batches),
+        "test_accuracy_int8": int8,
         "test_loss": loss,
     }
 

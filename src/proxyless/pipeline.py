@@ -13,8 +13,9 @@ from proxyless.delivery import Result, finish, finished
 from proxyless.errors import ProxylessError
 from proxyless.latency import measure as measuring
 from proxyless.latency import published
-from proxyless.latency.device import Device, device
+from proxyless.latency.device import TABLE_FILE, Device, device
 from proxyless.latency.identity import describe
+from proxyless.latency.layout import layout
 from proxyless.latency.table import LatencyTable
 from proxyless.progress import Logged, Reporter, Silent
 from proxyless.run_folder import RunFolder, check_file, check_same, check_usable, open_run
@@ -203,6 +204,8 @@ def _resolved(settings: Settings, images: ImageData, space: Space) -> Settings:
     values |= {f"space.{name}": value for name, value in arguments.items() if name in own}
     values |= {"space.name": space.name, "images.crop_scale": images.augmentation.min_scale}
     target = _device(settings)
+    if target.runtime == TABLE_FILE:
+        values["device"] = str(Path(target.name).expanduser().resolve())
     values |= {"measure.threads": target.threads, "measure.batch": target.batch} if target.here else {}
     settings = settings.replace(values)
     steps = max(1, schedule(settings).architecture_steps(max(1, count // chosen.batch_size)))
@@ -214,6 +217,8 @@ def _resolved(settings: Settings, images: ImageData, space: Space) -> Settings:
 
 
 def _measured(settings: Settings, supernet: Supernet, space: Space, target: Device, log: Reporter) -> LatencyTable:
+    if target.runtime == TABLE_FILE:
+        return _from_file(target, supernet, space)
     if not target.here:
         if not isinstance(space, MobileNetSpace):
             raise ProxylessError(
@@ -232,6 +237,18 @@ def _measured(settings: Settings, supernet: Supernet, space: Space, target: Devi
         advance=lambda share: log.advance(share, 1.0, {}),
     )
     warn_if_busy(measuring.Conditions(**table.conditions), log)
+    return table
+
+
+def _from_file(target: Device, supernet: Supernet, space: Space) -> LatencyTable:
+    """A table that was measured elsewhere, once it is sure to be of this space."""
+    table = LatencyTable.load(Path(target.name).expanduser())
+    try:
+        table.check(supernet)
+    except ProxylessError as error:
+        raise ProxylessError(f"{target.name}: {error}") from None
+    batch = int(table.device.get("batch", 1))
+    layout(supernet, ((batch, *space.input_shape),)).check(table, target.name)
     return table
 
 

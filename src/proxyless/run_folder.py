@@ -76,6 +76,11 @@ class RunFolder:
         return self.path / "model.onnx"
 
     @property
+    def int8(self) -> Path:
+        """The trained network as ONNX with int8 weights and activations, where the device computes so."""
+        return self.path / "model.int8.onnx"
+
+    @property
     def model(self) -> Path:
         """What one needs beside the weights: classes, preprocessing, timm's arguments."""
         return self.path / "model.json"

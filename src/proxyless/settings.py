@@ -167,7 +167,7 @@ class Settings:
 
     data: str = _setting("", "folder of images in class folders, or the name of a known data set")
     device: str = _setting(
-        "cpu", "what the network is for: cpu, this machine; pixel1 or pixel1-tunas, published tables"
+        "cpu", "what the network is for: one of those that `proxyless devices` lists, or the file of a latency table"
     )
     latency: float | None = _setting(None, "latency budget in ms of one inference")
     seed: int = _setting(0, "of everything random", least=0)

@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": "accuracy of a run's network on the test split",
     "export": "write a run's network as ONNX again",
     "report": "write a run's report again",
+    "devices": "the devices that latencies can be of, and what each needs",
     "zoo": "the published networks",
 }
 

@@ -19,3 +19,5 @@ def run(parsed: argparse.Namespace) -> None:
     print(f"data            {values['data']}, {values['test_images']} test images")
     print(f"PyTorch         {values['test_accuracy']:.2%}")
     print(f"ONNX Runtime    {values['test_accuracy_onnx']:.2%}")
+    if values["test_accuracy_int8"] is not None:
+        print(f"int8            {values['test_accuracy_int8']:.2%}")

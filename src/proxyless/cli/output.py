@@ -19,6 +19,8 @@ def summary(values: Mapping[str, Any], run: Path) -> str:
         ("parameters", f"{values['parameters']:,}"),
         ("MACs", f"{values['macs'] / 1e6:.2f} M"),
     ]
+    if values.get("test_accuracy_int8") is not None:
+        lines.insert(2, ("in int8", f"{values['test_accuracy_int8']:.2%}, {run / 'model.int8.onnx'}"))
     device = values["device"]["name"]
     known = [("predicted", values["latency_predicted_ms"]), ("measured", measured)]
     found = [(f"{how} {ms:.4g} ms", ms) for how, ms in known if ms is not None]
@@ -48,5 +50,8 @@ def table_summary(table: LatencyTable, path: Path) -> str:
     if errors:
         mean, largest = sum(errors) / len(errors), max(errors)
         lines.append(("correction", f"{len(errors)} whole networks, mean error {mean:.1%}, largest {largest:.1%}"))
+    unmeasured = sum(not entry.measured for row in table.entries.values() for entry in row.values())
+    if unmeasured:
+        lines.append(("predicted", f"{unmeasured} of the candidates, from those measured"))
     lines.append(("table", str(path)))
     return "\n".join(f"{name:<15} {text}" for name, text in lines)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 
 from proxyless.errors import ProxylessError
 from proxyless.latency import published
 from proxyless.latency.table import PUBLISHED
+
+TABLE_FILE = "table file"
+"""The runtime of devices that are a file: a latency table that was measured elsewhere."""
 
 
 class Precision(StrEnum):
@@ -20,12 +25,12 @@ class Precision(StrEnum):
 
 @dataclass(frozen=True)
 class Device:
-    """One way to run a network on this machine.
+    """One way to run a network on this machine, or a table of one that is elsewhere.
 
     Args:
-        name: what it is called on the command line.
-        runtime: name of the runtime in :mod:`proxyless.latency.runtimes`.
-        threads: threads that one inference may use.
+        name: what it is called on the command line; the path where it is a file.
+        runtime: name of the runtime in :mod:`proxyless.latency.runtimes`, :data:`PUBLISHED` or :data:`TABLE_FILE`.
+        threads: threads that one inference may use; on a GPU, those of the host.
         batch: images in one inference.
         precision: of weights and activations.
     """
@@ -39,27 +44,53 @@ class Device:
     @property
     def here(self) -> bool:
         """Whether networks can be measured on it; the alternative is a table that somebody else measured."""
-        return self.runtime != PUBLISHED
+        return self.runtime not in (PUBLISHED, TABLE_FILE)
 
 
-DEVICES = {"cpu": Device("cpu", runtime="onnxruntime")} | {
-    name: Device(name, runtime=PUBLISHED) for name in published.names()
-}
+def _devices() -> Mapping[str, Device]:
+    here = [
+        Device("cpu", "onnxruntime"),
+        Device("cpu-int8", "onnxruntime", precision=Precision.INT8),
+        Device("cpu-torch", "torch"),
+        Device("cpu-torch-compile", "torch-compile"),
+        Device("cpu-openvino", "openvino"),
+        Device("cpu-litert", "litert"),
+        Device("cpu-litert-int8", "litert", precision=Precision.INT8),
+    ]
+    on_gpu = {
+        "cuda": "onnxruntime-cuda",
+        "cuda-tensorrt": "onnxruntime-tensorrt",
+        "cuda-torch": "torch-cuda",
+        "cuda-torch-graph": "torch-cuda-graph",
+    }
+    for name, runtime in on_gpu.items():
+        here += [Device(name, runtime), Device(f"{name}-fp16", runtime, precision=Precision.FLOAT16)]
+    return {known.name: known for known in [*here, *(Device(name, PUBLISHED) for name in published.names())]}
+
+
+DEVICES = _devices()
+"""The devices that have a name."""
 
 
 def device(name: str, *, threads: int | None = None, batch: int | None = None) -> Device:
     """The device called ``name``, with other threads or another batch size where given.
 
+    Args:
+        name: one of :data:`DEVICES`, or the path of a latency table, which is not read yet.
+
     Raises:
-        ProxylessError: there is no such device, or a number below 1.
+        ProxylessError: there is no such device or file, or a number is below 1.
     """
-    if name not in DEVICES:
-        raise ProxylessError(f"no device called {name!r}: there is {', '.join(DEVICES)}")
-    known = DEVICES[name]
+    known = DEVICES.get(name)
+    if known is None:
+        if not (name.endswith(".json") or Path(name).expanduser().is_file()):
+            raise ProxylessError(f"no device or table file called {name!r}: there is {', '.join(DEVICES)}")
+        known = Device(name, TABLE_FILE)
     if not known.here and (threads or batch):
-        raise ProxylessError(f"device {name} is a published table: threads and batch are those it was measured with")
+        kind = "published table" if known.runtime == PUBLISHED else "table measured elsewhere"
+        raise ProxylessError(f"device {name} is a {kind}: threads and batch are those it was measured with")
     threads = known.threads if threads is None else threads
     batch = known.batch if batch is None else batch
     if threads < 1 or batch < 1:
         raise ProxylessError(f"device {name}: threads and batch must be at least 1, got {threads} and {batch}")
-    return Device(known.name, known.runtime, threads, batch, known.precision)
+    return replace(known, threads=threads, batch=batch)

@@ -11,20 +11,31 @@ from pathlib import Path
 from typing import Any
 
 from proxyless.latency import published
-from proxyless.latency.device import Device
-from proxyless.latency.runtimes import runtime
+from proxyless.latency.device import TABLE_FILE, Device
+from proxyless.latency.runtimes import PROGRAMS, gpu, runtime
+from proxyless.latency.table import LatencyTable
 
 
 def describe(device: Device) -> dict[str, Any]:
-    """The device, the machine and the runtime's version, as data that goes with every measurement."""
+    """The device, the machine and the runtime's version, as data that goes with every measurement.
+
+    Of a table file it is what the file says of the device that it was measured on.
+
+    Raises:
+        ProxylessError: the runtime cannot be used here, or the table file cannot be read.
+    """
+    if device.runtime == TABLE_FILE:
+        return dict(LatencyTable.load(Path(device.name).expanduser()).device)
     if not device.here:
         known = published.describe(device.name)
         return asdict(device) | {"machine": known.device, "runtime_version": known.source}
-    return asdict(device) | {"machine": machine(), "runtime_version": runtime(device.runtime).version()}
+    version = runtime(device.runtime).version()
+    on_gpu = device.runtime in PROGRAMS and PROGRAMS[device.runtime].gpu
+    return asdict(device) | {"machine": gpu.names()[0] if on_gpu else machine(), "runtime_version": version}
 
 
 def key(device: Device) -> str:
-    """A hash that changes whenever an old measurement no longer applies: device, machine or runtime version."""
+    """A hash that changes whenever an old measurement no longer applies: device, precision, machine or version."""
     text = "\n".join(f"{name}={value}" for name, value in sorted(describe(device).items()) if name != "name")
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

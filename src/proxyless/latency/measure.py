@@ -54,12 +54,22 @@ def measure_networks(
     return list(found.values()), conditions
 
 
-def measure_exported(model: Path, shapes: Shapes, device: Device, effort: Effort) -> tuple[Interval, Conditions]:
-    """Latency in ms of the ONNX file ``model`` as it is, given an input of ``shapes`` (batch included)."""
+def measure_exported(
+    model: Path, network: nn.Module, shapes: Shapes, device: Device, effort: Effort
+) -> tuple[Interval, Conditions]:
+    """Latency in ms of the ONNX file ``model`` as it is, or of ``network`` itself where the runtime reads no ONNX.
+
+    Args:
+        shapes: of the inputs, batch included.
+    """
+    program = runtime(device.runtime)
+    if not program.reads_onnx:
+        (found,), conditions = measure_networks([network], shapes, device, effort)
+        return found, conditions
     with _measuring(device):
-        prepared = runtime(device.runtime).load(model, example_inputs(shapes), device)
-        found, conditions = time_interleaved({"model": prepared}, effort)
-    return found["model"], conditions
+        prepared = program.load(model, example_inputs(shapes), device)
+        times, conditions = time_interleaved({"model": prepared}, effort)
+    return times["model"], conditions
 
 
 def measure_table(

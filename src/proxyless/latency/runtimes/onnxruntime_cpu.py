@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime on the CPU, in float32 or int8."""
 
 from __future__ import annotations
 
@@ -12,12 +12,20 @@ from torch import Tensor, nn
 
 from proxyless.errors import ProxylessError
 from proxyless.export.onnx import input_names, session, to_onnx
-from proxyless.latency.device import Device
+from proxyless.export.quantize import quantized
+from proxyless.latency.device import Device, Precision
+from proxyless.latency.runtimes import check_precision, failing_as
 from proxyless.latency.runtimes.clock import wall_clock_ms
 
 
 class OnnxRuntimeCpu:
-    """Runs a module as ONNX with the CPU provider and a fixed number of threads."""
+    """Runs a module as ONNX with the CPU provider and a fixed number of threads.
+
+    In int8 the ranges of the activations are those on the example inputs: enough for a time, not for accuracy. Inputs
+    and outputs stay float32, so that a candidate measured alone has a conversion on either side.
+    """
+
+    reads_onnx = True
 
     def version(self) -> str:
         try:
@@ -27,10 +35,16 @@ class OnnxRuntimeCpu:
         return str(onnxruntime.__version__)
 
     def prepare(self, module: nn.Module, inputs: Sequence[Tensor], device: Device) -> _Session:
-        return _Session(session(to_onnx(module, inputs, dynamic_batch=False), threads=device.threads), inputs)
+        check_precision(device, Precision.FLOAT32, Precision.INT8)
+        model = to_onnx(module, inputs, dynamic_batch=False)
+        with failing_as(f"{type(module).__name__} cannot be run by ONNX Runtime"):
+            if device.precision is Precision.INT8:
+                model = quantized(model, [[x.numpy() for x in inputs]])
+            return _Session(session(model, threads=device.threads), inputs)
 
     def load(self, model: Path, inputs: Sequence[Tensor], device: Device) -> _Session:
-        return _Session(session(model, threads=device.threads), inputs)
+        with failing_as(f"{model} cannot be run by ONNX Runtime"):
+            return _Session(session(model, threads=device.threads), inputs)
 
 
 class _Session:
@@ -40,6 +54,11 @@ class _Session:
         used = {value.name for value in session.get_inputs()}
         named = zip(input_names(len(inputs)), inputs, strict=True)
         self.feed = {name: tensor.numpy() for name, tensor in named if name in used}
+        self.outputs()
 
     def times_ms(self, count: int) -> NDArray[np.float64]:
         return wall_clock_ms(lambda: self.session.run(None, self.feed), count)
+
+    def outputs(self) -> list[NDArray[Any]]:
+        found: list[NDArray[Any]] = self.session.run(None, self.feed)
+        return found

@@ -1,0 +1,120 @@
+"""PyTorch itself on an NVIDIA GPU: kernel by kernel, or recorded once as a CUDA graph and replayed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from proxyless.errors import ProxylessError
+from proxyless.latency.device import Device, Precision
+from proxyless.latency.runtimes import check_precision, failing_as
+from proxyless.latency.runtimes.torch_cpu import as_arrays, channels_last
+
+DTYPES = {Precision.FLOAT32: torch.float32, Precision.FLOAT16: torch.float16}
+WARM_UP = 3
+"""Runs before a graph is recorded, in which cuDNN chooses its algorithms and memory is taken."""
+
+
+class TorchCuda:
+    """Runs a module on the first GPU that is visible, in evaluation mode and channels last, in float32 or float16.
+
+    Each inference starts on an idle GPU and is timed between two CUDA events, so that the time in which the host hands
+    over its kernels counts, and copies between host and GPU do not. In float32 PyTorch's own default decides about
+    TF32.
+    """
+
+    reads_onnx = False
+
+    def version(self) -> str:
+        if torch.version.cuda is None:
+            raise ProxylessError(f"PyTorch {torch.__version__} was built without CUDA: see pytorch.org/get-started")
+        if not torch.cuda.is_available():
+            raise ProxylessError(f"PyTorch cannot use the GPU: the driver is too old for CUDA {torch.version.cuda}")
+        return f"{torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+
+    def prepare(self, module: nn.Module, inputs: Sequence[Tensor], device: Device) -> _OnGpu:
+        check_precision(device, Precision.FLOAT32, Precision.FLOAT16)
+        self.version()
+        dtype = DTYPES[device.precision]
+        with failing_as(f"{type(module).__name__} cannot be run by PyTorch on the GPU"):
+            network = copy.deepcopy(module).eval().to("cuda", dtype).to(memory_format=torch.channels_last)
+            return self._made(network, [_moved(x, dtype) for x in inputs])
+
+    def load(self, model: Path, inputs: Sequence[Tensor], device: Device) -> _OnGpu:
+        raise ProxylessError(f"{model}: PyTorch cannot run an ONNX file; measure the module")
+
+    def _made(self, network: nn.Module, inputs: Sequence[Tensor]) -> _OnGpu:
+        return _OnGpu(lambda: network(*inputs))
+
+
+class TorchCudaGraph(TorchCuda):
+    """The same, its kernels recorded as a CUDA graph, which the host starts by one call: what a GPU takes at least."""
+
+    def _made(self, network: nn.Module, inputs: Sequence[Tensor]) -> _OnGpu:
+        graph = torch.cuda.CUDAGraph()
+        stream = torch.cuda.Stream()
+        with _tuned():
+            # Recording wants everything chosen and allocated beforehand, on a stream that is not the default one.
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(WARM_UP):
+                    network(*inputs)
+            torch.cuda.current_stream().wait_stream(stream)
+            with torch.cuda.graph(graph):
+                result = network(*inputs)
+
+        def replay() -> Any:
+            graph.replay()
+            return result
+
+        return _OnGpu(replay)
+
+
+class _OnGpu:
+    def __init__(self, run: Callable[[], Any]) -> None:
+        self.run = run
+        self.outputs()
+
+    def times_ms(self, count: int) -> NDArray[np.float64]:
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        times = np.empty(count)
+        with _tuned():
+            torch.cuda.synchronize()
+            for i in range(count):
+                start.record()
+                self.run()
+                end.record()
+                end.synchronize()
+                times[i] = start.elapsed_time(end)
+        return times
+
+    def outputs(self) -> list[NDArray[Any]]:
+        with _tuned():
+            result = self.run()
+            torch.cuda.synchronize()
+        return as_arrays(result)
+
+
+def _moved(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """``x`` on the GPU, channels last; in ``dtype`` unless it holds integers."""
+    return channels_last(x.to("cuda", dtype if x.is_floating_point() else x.dtype))
+
+
+@contextmanager
+def _tuned() -> Iterator[None]:
+    """No gradients, and cuDNN trying its algorithms the first time it meets a shape, as it is run for speed."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.backends.cudnn.benchmark = before

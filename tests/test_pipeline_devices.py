@@ -1,0 +1,105 @@
+"""The main job for other devices than ONNX Runtime in float32: other runtimes, int8, a table measured elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from proxyless import ProxylessError, Supernet, delivery, pipeline, spaces
+from proxyless.latency.device import device
+from proxyless.latency.measure import measure_table
+from proxyless.latency.table import LatencyTable
+from proxyless.latency.timing import Effort
+from proxyless.run_folder import RunFolder
+from proxyless.settings import Settings
+
+TINY = Settings().replace(
+    {
+        "data": "digits",
+        "latency": 100.0,
+        "space.width": 0.25,
+        "space.depths": (1, 1, 1, 1, 1, 1),
+        "space.kernels": (3, 5),
+        "space.expansions": (2,),
+        "measure.rounds": 3,
+        "measure.burst_ms": 0.5,
+        "measure.limit_s": 0.0,
+        "measure.networks": 4,
+        "measure.cache": None,
+        "search.warmup_epochs": 0,
+        "search.epochs": 1,
+        "training.epochs": 2,
+    }
+)
+ARGUMENTS = {"classes": 10, "channels": 1, "image_size": 8, "width": 0.25, "depths": (1, 1, 1, 1, 1, 1)}
+ARGUMENTS |= {"kernels": (3, 5), "expansions": (2,)}
+EFFORT = Effort(rounds=3, burst_ms=0.5, limit_s=0.0)
+
+
+def table_file(path: Path, **changes) -> Path:
+    """A table of the tiny space, as another machine would have measured it."""
+    space = spaces.make("mobilenet", ARGUMENTS | changes)
+    table = measure_table(Supernet(space.network()), space.input_shape, device("cpu"), effort=EFFORT, networks=4)
+    replace(table, device=dict(table.device) | {"name": "board", "machine": "a board"}).save(path)
+    return path
+
+
+def test_for_int8_a_quantised_network_is_handed_over_with_its_accuracy(tmp_path):
+    import onnxruntime
+
+    run = tmp_path / "run"
+    result = pipeline.search(TINY.replace({"device": "cpu-int8"}), run).values
+    assert result["device"]["precision"] == "int8"
+    session = onnxruntime.InferenceSession(run / "model.int8.onnx")
+    assert session.get_inputs()[0].shape[1:] == [1, 8, 8]
+    assert (run / "model.int8.onnx").stat().st_size < (run / "model.onnx").stat().st_size
+    found = delivery.evaluate(RunFolder(run))
+    assert found["test_accuracy_int8"] == result["test_accuracy_int8"]
+    assert abs(found["test_accuracy_int8"] - found["test_accuracy"]) < 0.1
+    assert result["latency_measured_ms"] > 0
+
+
+def test_a_runtime_that_reads_no_onnx_is_measured_on_the_network_itself(tmp_path):
+    result = pipeline.search(TINY.replace({"device": "cpu-torch"}), tmp_path / "run").values
+    assert result["device"]["runtime"] == "torch"
+    assert result["latency_measured_ms"] > 0
+    assert result["test_accuracy_int8"] is None
+    assert not (tmp_path / "run" / "model.int8.onnx").exists()
+
+
+def test_a_table_measured_elsewhere_is_a_device(tmp_path, monkeypatch):
+    table = table_file(tmp_path / "board.json")
+    monkeypatch.chdir(tmp_path)
+    result = pipeline.search(TINY.replace({"device": "board.json"}), tmp_path / "run").values
+    assert result["device"]["machine"] == "a board"
+    assert result["latency_measured_ms"] is None
+    assert result["latency_predicted_ms"] <= 100
+    assert LatencyTable.load(tmp_path / "run" / "latency.json") == LatencyTable.load(table)
+    assert f"device: {table}" in (tmp_path / "run" / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": 0.5}, "measured with other shapes"),
+        ({"kernels": (3, 7)}, "has no candidate k5_e2"),
+        ({"depths": (2, 1, 1, 1, 1, 1)}, "of another space"),
+    ],
+)
+def test_a_table_of_another_space_is_one_clear_line(tmp_path, changes, message):
+    path = table_file(tmp_path / "board.json", **changes)
+    with pytest.raises(ProxylessError, match=message) as caught:
+        pipeline.search(TINY.replace({"device": str(path)}), tmp_path / "run")
+    assert str(path) in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_table_file_that_is_missing_or_cut_off_is_one_clear_line(tmp_path):
+    with pytest.raises(ProxylessError, match=r"board\.json"):
+        pipeline.search(TINY.replace({"device": str(tmp_path / "board.json")}), tmp_path / "run")
+    path = table_file(tmp_path / "board.json")
+    path.write_text(path.read_text()[:500])
+    with pytest.raises(ProxylessError, match=r"board\.json"):
+        pipeline.search(TINY.replace({"device": str(path)}), tmp_path / "run")
