@@ -13,8 +13,8 @@ leaves out all columns of the same hardware; "other kinds" all GPUs for a GPU, a
 phones for a phone, all sums of tables for a sum of tables. "One table" knows a single table of other hardware: that
 which, scaled and shifted, fits the n timings best.
 
-While the method was written, it was tried on the devices in ``DEVELOPMENT`` alone; of the others only mean, spread and
-the variance that a regression on all networks explains were known. They are reported apart.
+While the method was written, it was tried on the devices in ``DEVELOPMENT`` alone; of the others only mean, spread,
+correlations and the variance that a regression on all networks explains were known. They are reported apart.
 Writes ``benchmarks/results/fbnet.json`` and ``fbnet.md``.
 """
 

@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+from command_line import TINY, proxyless
 from torch import Tensor, nn
 
 from proxyless import Choice, Zero
@@ -44,3 +45,16 @@ def tiny_net() -> nn.Module:
 def tiny_batch() -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
     return torch.randn(8, 2, 6, 6, generator=generator), torch.randint(0, 3, (8,), generator=generator)
+
+
+@pytest.fixture(scope="session")
+def config(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="session")
+def finished(config, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    return run, proxyless("search", "--config", config, "--out", run)

@@ -58,7 +58,7 @@ def test_a_path_is_a_table_measured_elsewhere(tmp_path):
 
 
 def test_a_folder_is_no_table(tmp_path):
-    with pytest.raises(ProxylessError, match="no device or table file called"):
+    with pytest.raises(ProxylessError, match="no device called"):
         device(str(tmp_path))
 
 
@@ -111,7 +111,7 @@ def test_a_table_file_is_described_by_what_it_says_of_its_device(tmp_path):
     LatencyTable(measured, 1.0, {"first": {"a": Entry(1, 1, 1, 1)}}).save(path)
     assert identity.describe(device(str(path))) == measured
     path.write_text(json.dumps({"format": 0}))
-    with pytest.raises(ProxylessError, match="phone.json"):
+    with pytest.raises(ProxylessError, match=r"phone\.json"):
         identity.describe(device(str(path)))
 
 

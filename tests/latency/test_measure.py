@@ -105,7 +105,7 @@ def test_a_candidate_that_cannot_be_exported_is_named():
         def forward(self, x):
             return torch.special.bessel_j0(x)
 
-    with pytest.raises(ProxylessError, match="odd of choice : Odd cannot be exported to ONNX"):
+    with pytest.raises(ProxylessError, match=r"odd of choice  on cpu \(onnxruntime\): Odd cannot be exported to ONNX"):
         measure_table(
             Supernet(Choice(fine=nn.Identity(), odd=Odd())), (2, 6, 6), device("cpu"), effort=QUICK, networks=NETWORKS
         )

@@ -37,6 +37,21 @@ def test_errors_of_predictions_by_hand() -> None:
     assert errors.largest == pytest.approx(0.1)
 
 
+def test_a_busy_machine_and_predicted_candidates_are_told(run: Path) -> None:
+    calm = render(read_run(run))
+    assert "16, of them 1 disturbed" in calm
+    assert "do not trust" not in calm
+    assert "Candidates predicted" not in calm
+    latency = json.loads((run / "latency.json").read_text())
+    first = next(iter(latency["choices"].values()))
+    next(iter(first.values()))["measured"] = False
+    busy = latency["conditions"] | {"disturbed": 16, "busy": True}
+    change(run / "latency.json", choices=latency["choices"], conditions=busy)
+    page = render(read_run(run))
+    assert "16, of them 16 disturbed and yet used: the machine was busy" in page
+    assert "Candidates predicted, not measured" in page
+
+
 def test_spread_is_what_is_left_after_the_best_factor() -> None:
     measured = np.array([1.0, 2.0, 4.0, 3.0])
     assert prediction_errors(list(zip(measured, 1.3 * measured, strict=True))).spread == pytest.approx(0, abs=1e-12)

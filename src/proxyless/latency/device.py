@@ -84,7 +84,7 @@ def device(name: str, *, threads: int | None = None, batch: int | None = None) -
     known = DEVICES.get(name)
     if known is None:
         if not (name.endswith(".json") or Path(name).expanduser().is_file()):
-            raise ProxylessError(f"no device or table file called {name!r}: there is {', '.join(DEVICES)}")
+            raise ProxylessError(f"no device called {name!r}: there is {', '.join(DEVICES)}, or the file of a table")
         known = Device(name, TABLE_FILE)
     if not known.here and (threads or batch):
         kind = "published table" if known.runtime == PUBLISHED else "table measured elsewhere"

@@ -117,7 +117,7 @@ def measure_table(
             try:
                 prepared[key] = program.prepare(operator.module, example_inputs(operator.shapes), device)
             except ProxylessError as error:
-                raise ProxylessError(f"{where[key]}: {error}") from error.__cause__
+                raise ProxylessError(f"{where[key]} on {device.name} ({device.runtime}): {error}") from error.__cause__
             advance(LOAD_SHARE * len(prepared) / total)
         inputs = example_inputs(shapes)
         for number, path in enumerate(paths):

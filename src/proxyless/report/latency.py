@@ -270,6 +270,27 @@ def _costs(run: RunFiles) -> Html | None:
     )
 
 
+def _conditions(run: RunFiles) -> list[tuple[str, str]]:
+    """How calm the machine was when the table was last measured, and how much of it was."""
+    conditions = mapping(run.latency, "conditions")
+    rounds, disturbed = number(conditions.get("rounds")), number(conditions.get("disturbed"))
+    found = []
+    if rounds is not None and disturbed is not None:
+        text = f"{rounds:.0f}, of them {disturbed:.0f} disturbed"
+        if conditions.get("busy"):
+            text += " and yet used: the machine was busy, do not trust these latencies"
+        found.append(("Rounds", text))
+    other = number(conditions.get("other_cores"))
+    if other is not None:
+        found.append(("Cores used by other programs", significant(other, 2)))
+    rows = [row for row in mapping(run.latency, "choices").values() if isinstance(row, dict)]
+    entries = [entry for row in rows for entry in row.values() if isinstance(entry, dict)]
+    predicted = sum(entry.get("measured") is False for entry in entries)
+    if predicted:
+        found.append(("Candidates predicted, not measured", f"{predicted} of {len(entries)}"))
+    return found
+
+
 def _device(run: RunFiles) -> Html | None:
     names = {
         "name": "Device",
@@ -282,6 +303,7 @@ def _device(run: RunFiles) -> Html | None:
     }
     known = [(label, run.device[key]) for key, label in names.items() if run.device.get(key) is not None]
     known += [(str(key), value) for key, value in run.device.items() if key not in names and value is not None]
+    known += _conditions(run)
     return join((tag("h3", "What was timed"), definitions(known, "Device and runtime"))) if known else None
 
 

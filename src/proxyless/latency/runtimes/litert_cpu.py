@@ -32,6 +32,8 @@ class LiteRTCpu:
     none of the transpositions that it would not have inside a network either.
     """
 
+    reads_onnx = False
+
     def version(self) -> str:
         try:
             return f"{metadata.version('ai-edge-litert')}, litert-torch {metadata.version('litert-torch')}"
@@ -74,6 +76,17 @@ class _Interpreter:
     def times_ms(self, count: int) -> NDArray[np.float64]:
         return wall_clock_ms(self.interpreter.invoke, count)
 
+    def outputs(self) -> list[NDArray[Any]]:
+        self.interpreter.invoke()
+        return [_channels_first(self._value(detail)) for detail in self.interpreter.get_output_details()]
+
+    def _value(self, detail: dict[str, Any]) -> NDArray[Any]:
+        value: NDArray[Any] = self.interpreter.get_tensor(detail["index"])
+        if value.dtype != np.int8:
+            return value
+        scale, zero = detail["quantization"]
+        return (value.astype(np.float32) - zero) * scale
+
 
 def _converted(module: nn.Module, inputs: Sequence[Tensor]) -> bytes:
     """``module`` in evaluation mode as a LiteRT model in float32, its images channels last."""
@@ -107,6 +120,10 @@ def _quantised(content: bytes, arrays: Sequence[NDArray[np.float32]], name: str)
 def _channels_last(x: Tensor) -> Tensor:
     """(batch, channels, height, width) as (batch, height, width, channels); other tensors as they are."""
     return x.permute(0, 2, 3, 1) if x.ndim == 4 else x
+
+
+def _channels_first(x: NDArray[Any]) -> NDArray[Any]:
+    return x.transpose(0, 3, 1, 2) if x.ndim == 4 else x
 
 
 class _ChannelsLast(nn.Module):

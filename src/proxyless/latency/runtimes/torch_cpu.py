@@ -51,8 +51,8 @@ class TorchCpu:
 class TorchCompiled(TorchCpu):
     """Runs a module as compiled by torch.compile, with its weights frozen so that norms are folded into convolutions.
 
-    Compiling takes about 0.5 to 2 s for a candidate and 15 s for a whole network of 60 convolutions, on top of 10 s for
-    the first: a space of full size takes a quarter of an hour where other runtimes take a minute.
+    Compiling takes about 0.5 s for a candidate and 15 s for a whole network of 60 convolutions, and some seconds more
+    for the first: a space of full size takes ten minutes where other runtimes take one.
     """
 
     def version(self) -> str:
