@@ -5,10 +5,10 @@
     python benchmarks/latency.py --show                                     # the tables again from the results
 
 For each device and space: the table is measured as ``proxyless measure`` does; then random networks, spread from the
-smallest to the largest, are measured whole. None of them was used for the table's correction. Beside the table: the
-plain sum of its blocks plus a fixed part, a line through MACs and a constant, all fitted on the networks that the
-correction was fitted on. Each study replaces its own part of ``benchmarks/results/latency.json``, and ``latency.md`` is
-made of all of them.
+smallest to the largest, are measured whole, all against one another in interleaved rounds. None of them was used for
+the table's correction. Beside the table: the plain sum of its blocks plus a fixed part, a line through MACs and a
+constant, all fitted on the networks that the correction was fitted on. Each study replaces its own part of
+``benchmarks/results/latency.json``, and ``latency.md`` is made of all of them.
 """
 
 from __future__ import annotations
@@ -34,8 +34,6 @@ from proxyless.latency.timing import Effort
 from proxyless.spaces.mobilenet import MobileNetSpace
 
 RESULTS = Path(__file__).parent / "results"
-AT_ONCE = 25
-"""Networks measured against one another: so many fit into memory on every runtime."""
 
 
 def space_of(size: int) -> MobileNetSpace:
@@ -73,12 +71,8 @@ def study(name: str, target: Device, size: int, count: int, effort: Effort) -> d
     candidates = {choice: c.operations for choice, c in supernet.choices.items()}
     known = [indices(network.choices, candidates) for network in table.networks]
     paths = [path for path in spread_paths(supernet, count + 2, seed=1) if path not in known][:count]
-    found, conditions = [], []
-    for start in range(0, len(paths), AT_ONCE):
-        some = [derive(supernet, path) for path in paths[start : start + AT_ONCE]]
-        times, condition = measure_networks(some, ((target.batch, *space.input_shape),), target, effort)
-        found += times
-        conditions.append(asdict(condition))
+    networks = [derive(supernet, path) for path in paths]
+    found, conditions = measure_networks(networks, ((target.batch, *space.input_shape),), target, effort)
     measured = np.array([interval.ms for interval in found])
     macs = macs_table(supernet, space.input_shape)
     whole = np.array([network.measured_ms for network in table.networks])
@@ -103,7 +97,7 @@ def study(name: str, target: Device, size: int, count: int, effort: Effort) -> d
         "correction": {"fixed_ms": table.fixed_ms} | dict(table.correction),
         "fitted_mape": float(np.abs(fit[:, 0] / fit[:, 1] - 1).mean()),
         "description": dict(table.device),
-        "conditions": {"table": dict(table.conditions), "networks": conditions},
+        "conditions": {"table": dict(table.conditions), "networks": asdict(conditions)},
         "predictors": {
             "table": errors(predicted, measured),
             "plain sum of blocks + fixed part": errors(np.array([plain(p) for p in paths]) + fixed, measured),
@@ -130,7 +124,7 @@ def markdown(studies: list[dict[str, Any]]) -> str:
             )
     lines.append("")
     for s in studies:
-        about, busy = s["description"], [s["conditions"]["table"], *s["conditions"]["networks"]]
+        about, busy = s["description"], list(s["conditions"].values())
         disturbed, rounds = (sum(c[key] for c in busy) for key in ("disturbed", "rounds"))
         lines.append(
             f"- {s['device']}, {s['image_size']} px: {about['runtime']} {about['runtime_version']},"

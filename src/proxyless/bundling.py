@@ -26,7 +26,8 @@ from proxyless.latency.bundle_readme import README
 from proxyless.latency.bundle_runner import BUNDLE
 from proxyless.latency.layout import layout, spread_paths
 from proxyless.latency.operators import example_inputs
-from proxyless.latency.results import Manifest, read_results, table_of
+from proxyless.latency.results import Manifest, read_results, table_adapted, table_of
+from proxyless.latency.runtimes import runtime
 from proxyless.latency.table import LatencyTable
 from proxyless.latency.timing import Conditions
 from proxyless.progress import Reporter, Silent
@@ -40,17 +41,30 @@ OWN = ("README.md", "manifest.json", "networks", "operators", "run.py")
 
 
 def write_bundle(
-    settings: Settings, out: Path, *, classes: int, channels: int, size: int, reporter: Reporter | None = None
+    settings: Settings,
+    out: Path,
+    *,
+    classes: int,
+    channels: int,
+    size: int,
+    tflite: bool = False,
+    reporter: Reporter | None = None,
 ) -> Manifest:
     """Write the distinct candidates of a space and a sample of its networks as ONNX, with what times them, to ``out``.
 
     A bundle that is there is replaced, once the new one is whole.
 
+    Args:
+        tflite: also as TFLite files beside, for programs that time these.
+
     Raises:
-        ProxylessError: ``out`` is in the way, or a candidate cannot be exported; the message names it.
+        ProxylessError: ``out`` is in the way, a candidate cannot be exported, which the message names, or LiteRT is not
+            installed.
     """
     log = reporter or Silent()
     _check_folder(out)
+    if tflite:
+        runtime("litert")  # complains now
     chosen = {name: value for name, value in dataclasses.asdict(settings.space).items() if value is not None}
     del chosen["name"]
     space = spaces.make(settings.space.name, chosen | {"classes": classes, "channels": channels, "image_size": size})
@@ -78,14 +92,16 @@ def write_bundle(
         (folder / "networks").mkdir()
         for number, (key, operator) in enumerate(found.operators.items(), start=1):
             try:
-                item = _write_model(folder, f"operators/{key}.onnx", operator.module, example_inputs(operator.shapes))
+                file = f"operators/{key}.onnx"
+                item = _write_model(folder, file, operator.module, example_inputs(operator.shapes), tflite)
             except ProxylessError as error:
                 raise ProxylessError(f"{where[key]}: {error}") from error.__cause__
             manifest["operators"][key] = item
             log.advance(number, total, {})
         inputs = example_inputs(shapes)
         for number, path in enumerate(paths):
-            item = _write_model(folder, f"networks/network-{number:03}.onnx", derive(supernet, path), inputs)
+            file = f"networks/network-{number:03}.onnx"
+            item = _write_model(folder, file, derive(supernet, path), inputs, tflite)
             manifest["networks"].append(item | {"choices": dict(architecture_of(supernet, path).choices)})
             log.advance(len(found.operators) + number + 1, total, {})
         (folder / "run.py").write_text(runner_source(), encoding="utf-8")
@@ -94,8 +110,12 @@ def write_bundle(
     return Manifest.parse(manifest, out / "manifest.json")
 
 
-def table_from_results(path: Path, bundle: Path | None = None) -> LatencyTable:
+def table_from_results(path: Path, bundle: Path | None = None, known: Sequence[Path] = ()) -> LatencyTable:
     """The latency table that the timings in ``path`` make, see :func:`proxyless.latency.results.read_results`.
+
+    Args:
+        known: files of tables of the same space on other devices. The table is then adapted from these to the timed
+            whole networks, and timings of candidates are not needed, nor used.
 
     Raises:
         ProxylessError: the files are not what they should be, or do not belong together.
@@ -107,15 +127,23 @@ def table_from_results(path: Path, bundle: Path | None = None) -> LatencyTable:
         raise ProxylessError(
             f"{path}: the space {manifest.space} takes inputs of {space.input_shape}, not {manifest.input_shape}"
         )
-    return table_of(results, Supernet(space.network()))
+    supernet = Supernet(space.network())
+    if known:
+        return table_adapted(results, supernet, {str(file): LatencyTable.load(file) for file in known})
+    return table_of(results, supernet)
 
 
 def measured_elsewhere(
-    path: Path, out: Path, *, bundle: Path | None = None, reporter: Reporter | None = None
+    path: Path,
+    out: Path,
+    *,
+    bundle: Path | None = None,
+    known: Sequence[Path] = (),
+    reporter: Reporter | None = None,
 ) -> LatencyTable:
     """The latency table of timings made on another device, written as JSON to ``out``."""
     check_file(out)
-    table = table_from_results(path, bundle)
+    table = table_from_results(path, bundle, known)
     if table.conditions and table.conditions["busy"]:
         (reporter or Silent()).note(Conditions(**table.conditions).warning())
     table.save(out)
@@ -159,12 +187,16 @@ def runner_source() -> str:
     return "\n\n".join([*head, f"{remark}\n\n{bodies[0]}", f"\n# The command line.\n\n{bodies[1]}"]) + "\n"
 
 
-def _write_model(folder: Path, file: str, module: nn.Module, inputs: Sequence[Tensor]) -> dict[str, Any]:
-    """Write ``module`` as ONNX, and say of it what the runner needs."""
+def _write_model(folder: Path, file: str, module: nn.Module, inputs: Sequence[Tensor], tflite: bool) -> dict[str, Any]:
+    """Write ``module`` as ONNX, and as TFLite beside, and say of it what the runner needs."""
     import onnx
 
     content = to_onnx(module, inputs, dynamic_batch=False)
     (folder / file).write_bytes(content)
+    if tflite:
+        from proxyless.latency.runtimes.litert_cpu import to_tflite
+
+        (folder / file).with_suffix(".tflite").write_bytes(to_tflite(module, inputs))
     # An input that the module does not read has been lost in the export.
     read = {value.name for value in onnx.load_from_string(content).graph.input}
     named = zip(input_names(len(inputs)), inputs, strict=True)

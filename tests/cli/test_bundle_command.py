@@ -100,6 +100,7 @@ def test_a_file_in_the_way_is_refused(tmp_path, capsys):
         (["--from", "r.json"], "r.json: no such file"),
         (["--from", "r.csv"], "give the bundle's folder by --bundle"),
         (["--bundle", "b"], "--bundle goes with --from"),
+        (["--adapt", "t.json"], "--adapt goes with --from"),
     ],
 )
 def test_a_mistake_is_one_line(arguments, message, tmp_path, monkeypatch, capsys):
@@ -109,3 +110,17 @@ def test_a_mistake_is_one_line(arguments, message, tmp_path, monkeypatch, capsys
     assert message in errors
     assert errors.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_known_table_is_adapted_to_a_few_networks(written, timed, tmp_path, capsys):
+    known, times = tmp_path / "known.json", tmp_path / "networks.json"
+    assert main(["measure", "--from", str(timed), "--out", str(known), "--quiet"]) == 0
+    command = [sys.executable, written / "run.py", *QUICK, "--networks-only", "--out", times]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "0 operators and 4 networks" in printed
+    assert "--adapt" in printed
+    arguments = ["--from", str(times), "--adapt", str(known), "--out", str(tmp_path / "table.json"), "--quiet"]
+    assert main(["measure", *arguments]) == 0
+    assert "predicted" in capsys.readouterr().out
+    table = LatencyTable.load(tmp_path / "table.json")
+    assert table.smallest() < table.largest()

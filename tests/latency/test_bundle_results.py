@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,9 +19,11 @@ import torch
 from proxyless import ProxylessError, derive, spaces
 from proxyless.architecture import Architecture
 from proxyless.bundling import table_from_results, write_bundle
+from proxyless.latency import runtimes
 from proxyless.latency.bundle_readme import README
 from proxyless.latency.device import device
 from proxyless.latency.measure import measure_table
+from proxyless.latency.runtimes import litert_cpu
 from proxyless.latency.timing import Effort
 from proxyless.settings import Settings
 from proxyless.stages import supernet_of
@@ -390,3 +393,57 @@ def test_the_command_lines_of_the_readme_make_a_file_that_is_read(tool, script, 
     table = table_from_results(folder / "pixel8.csv", folder)
     assert {e.ms for row in table.entries.values() for e in row.values()} == {0.0, 0.25}
     assert {network.measured_ms for network in table.networks} == {0.25}
+
+
+def networks_only(values: dict) -> dict:
+    return values | {"times": {name: t for name, t in values["times"].items() if name.startswith("network")}}
+
+
+def test_a_table_is_adapted_to_whole_networks_alone(timed, tmp_path):
+    path, values = timed
+    table = table_from_results(path)
+    twice = {
+        n: {op: replace(e, in_network_ms=2 * e.in_network_ms) for op, e in r.items()} for n, r in table.entries.items()
+    }
+    replace(table, entries=twice, fixed_ms=2 * table.fixed_ms).save(tmp_path / "slower.json")
+    path.write_text(json.dumps(networks_only(values)))
+    adapted = table_from_results(path, known=[tmp_path / "slower.json"])
+    assert adapted.device["name"] == "board"
+    assert len(adapted.networks) == 6
+    errors = [adapted.of(Architecture(n.choices)) / n.measured_ms - 1 for n in adapted.networks]
+    assert max(map(abs, errors)) < 0.05  # the known table is right but for its scale
+    entries = [entry for row in adapted.entries.values() for entry in row.values()]
+    assert all(entry.measured == (entry.operator is None) for entry in entries)
+    adapted.save(tmp_path / "table.json")
+
+
+def test_mistakes_in_adapting_are_one_line(timed, written, tmp_path):
+    path, values = timed
+    table = table_from_results(path)
+    first = next(iter(table.entries))
+    others = {name: row for name, row in table.entries.items() if name != first}
+    replace(table, entries=others, networks=()).save(tmp_path / "other.json")
+    with pytest.raises(ProxylessError, match=rf"other\.json: the ms table has no choice {re.escape(first)}"):
+        table_from_results(path, known=[tmp_path / "other.json"])
+    table.save(tmp_path / "known.json")
+    values = networks_only(values)
+    path.write_text(json.dumps(values | {"times": dict(list(values["times"].items())[:1])}))
+    with pytest.raises(ProxylessError, match=r"results\.json: .*two networks"):
+        table_from_results(path, known=[tmp_path / "known.json"])
+
+
+def test_tflite_files_need_litert_and_say_so_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: None)
+    with pytest.raises(ProxylessError, match=r"proxyless\[litert\]"):
+        write_bundle(Settings().replace(SMALLEST), tmp_path / "b", classes=3, channels=1, size=8, tflite=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_tflite_files_lie_beside_the_onnx_files(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(runtimes, "missing", lambda program: None)
+    monkeypatch.setattr(litert_cpu, "to_tflite", lambda module, inputs: made.append(module) or b"TFL3")
+    write_bundle(Settings().replace(SMALLEST), tmp_path / "b", classes=3, channels=1, size=8, tflite=True)
+    onnx = {path.relative_to(tmp_path).with_suffix("") for path in tmp_path.rglob("*.onnx")}
+    assert {path.relative_to(tmp_path).with_suffix("") for path in tmp_path.rglob("*.tflite")} == onnx
+    assert len(made) == len(onnx)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from proxyless.cli import options
 
-ON_THE_DEVICE = ["threads", "rounds", "burst_ms", "width", "limit_s", "cache"]
+ON_THE_DEVICE = ["threads", "rounds", "burst_ms", "width", "limit_s", "share", "cache"]
 """Settings of measuring that are chosen where the bundle is timed."""
 
 
@@ -18,6 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image-size", type=int, default=224, metavar="PX", help="default: 224")
     parser.add_argument("--channels", type=int, default=3, metavar="N", help="of the images, 1 or 3 (default: 3)")
     parser.add_argument("--classes", type=int, default=1000, metavar="N", help="default: 1000")
+    text = "also write TFLite files, for benchmark_model on a phone; needs pip install 'proxyless[litert]'"
+    parser.add_argument("--tflite", action="store_true", help=text)
     parser.add_argument("--quiet", action="store_true", help="no progress, only the summary")
     skip = ["data", "device", "latency", "space.name", *(f"measure.{name}" for name in ON_THE_DEVICE)]
     options.add_settings(parser, ["", "space", "measure"], skip=skip)
@@ -35,6 +37,7 @@ def run(parsed: argparse.Namespace) -> None:
             classes=parsed.classes,
             channels=parsed.channels,
             size=parsed.image_size,
+            tflite=parsed.tflite,
             reporter=reporter,
         )
     lines = [

@@ -12,7 +12,7 @@ from proxyless.errors import ProxylessError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = (
         "proxyless measure --space NAME --device DEVICE --out FILE [any setting below]\n"
-        "       proxyless measure --from RESULTS [--bundle FOLDER] --out FILE"
+        "       proxyless measure --from RESULTS [--bundle FOLDER] [--adapt TABLE ...] --out FILE"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the table, as JSON")
     parser.add_argument("--space", dest="space.name", metavar="NAME", help="search space (default: mobilenet)")
@@ -28,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--from", dest="results", type=Path, metavar="RESULTS", help=text)
     text = "the bundle that was timed; needed for a CSV file"
     group.add_argument("--bundle", type=Path, metavar="FOLDER", help=text)
+    text = "tables of the same space on other devices, to be adapted to the whole networks that were timed: 10 will do"
+    group.add_argument("--adapt", type=Path, nargs="+", metavar="TABLE", help=text)
 
 
 def run(parsed: argparse.Namespace) -> None:
@@ -36,6 +38,8 @@ def run(parsed: argparse.Namespace) -> None:
         return
     if parsed.bundle is not None:
         raise ProxylessError("--bundle goes with --from RESULTS, the timings of that bundle")
+    if parsed.adapt is not None:
+        raise ProxylessError("--adapt goes with --from RESULTS, the timings that tables are adapted to")
     settings = options.chosen(parsed)
     from proxyless import pipeline
     from proxyless.cli.output import table_summary
@@ -53,7 +57,7 @@ def run(parsed: argparse.Namespace) -> None:
     print(table_summary(table, parsed.out))
 
 
-ELSEWHERE = ("command", "run", "version", "out", "results", "bundle", "quiet")
+ELSEWHERE = ("command", "run", "version", "out", "results", "bundle", "adapt", "quiet")
 """What goes with --from: the space, and how it was timed, are those of the results."""
 
 
@@ -67,5 +71,7 @@ def _elsewhere(parsed: argparse.Namespace) -> None:
     from proxyless.progress import shown
 
     with shown(quiet=parsed.quiet) as reporter:
-        table = measured_elsewhere(parsed.results, parsed.out, bundle=parsed.bundle, reporter=reporter)
+        table = measured_elsewhere(
+            parsed.results, parsed.out, bundle=parsed.bundle, known=parsed.adapt or (), reporter=reporter
+        )
     print(table_summary(table, parsed.out))

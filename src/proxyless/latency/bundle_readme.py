@@ -34,7 +34,8 @@ proxyless measure --from results.json --out table.json
 ## Without Python
 
 Any program that times models will do. Write one line for each file, `file,ms`, to a CSV file that is named after the
-device, such as `pixel8.csv`. Several lines for one file count as their median. All files are needed.
+device, such as `pixel8.csv`. Several lines for one file count as their median. All files are needed, but for what the
+next section says.
 
 ```sh
 proxyless measure --from pixel8.csv --bundle THIS_FOLDER --out table.json
@@ -53,8 +54,8 @@ for round in 1 2 3; do
 done
 ```
 
-With TensorFlow Lite's `benchmark_model`, for models that you have converted and laid beside the ONNX files under the
-same names (`operators/NAME.tflite`):
+With TensorFlow Lite's `benchmark_model`, for a bundle that was written with `--tflite`, or models that you have
+converted and laid beside the ONNX files under the same names (`operators/NAME.tflite`):
 
 ```sh
 adb push benchmark_model /data/local/tmp/
@@ -71,4 +72,13 @@ done
 ```
 
 The loop over rounds is outside, so that a slow spell of the device falls on all models alike.
+
+## With a few networks alone
+
+Where tables of the same space on other devices are at hand, ten to fifty of the whole networks are enough:
+`python run.py --networks-only`, or a CSV file of `networks/` alone, and
+
+```sh
+proxyless measure --from results.json --adapt cpu.json pixel1.json --out table.json
+```
 """

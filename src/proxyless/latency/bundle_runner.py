@@ -64,7 +64,8 @@ def measure(parsed: argparse.Namespace) -> None:
     if parsed.out.is_dir():
         raise Mistake(f"--out {parsed.out}: is a folder; give the name of a file")
     manifest, digest = read_manifest(parsed.bundle)
-    models = {Path(item["file"]).stem: item for item in [*manifest["operators"].values(), *manifest["networks"]]}
+    items = manifest["networks"] if parsed.networks_only else [*manifest["operators"].values(), *manifest["networks"]]
+    models = {Path(item["file"]).stem: item for item in items}
     for item in models.values():
         if not (parsed.bundle / item["file"]).is_file():
             raise Mistake(f"{parsed.bundle / item['file']}: missing; copy the whole bundle again")
@@ -98,9 +99,11 @@ def measure(parsed: argparse.Namespace) -> None:
     write_whole(parsed.out, json.dumps(results, indent=1, allow_nan=False) + "\n")
     if conditions.busy:
         print(conditions.warning(), file=sys.stderr)
-    counted = f"{len(manifest['operators'])} operators and {len(manifest['networks'])} networks"
+    networks = len(manifest["networks"])
+    counted = f"{len(models) - networks} operators and {networks} networks"
     print(f"{parsed.out}: {counted} in {conditions.rounds} rounds, {conditions.seconds:.0f} s")
-    print(f"where the bundle was made: proxyless measure --from {parsed.out.name} --out table.json")
+    others = " --adapt TABLES-OF-OTHER-DEVICES" * parsed.networks_only
+    print(f"where the bundle was made: proxyless measure --from {parsed.out.name}{others} --out table.json")
 
 
 def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
@@ -329,6 +332,8 @@ def _onnxruntime() -> Any:
 def _parser() -> argparse.ArgumentParser:
     default = Effort()
     parser = argparse.ArgumentParser(description="Time the networks of a bundle on this device.")
+    text = "the whole networks alone: enough to adapt tables of other devices, not to make one from nothing"
+    parser.add_argument("--networks-only", action="store_true", help=text)
     whole, positive = _number(int, 1), _number(float, 0.01)
     own = Path(__file__).resolve().parent
     parser.add_argument("--out", type=Path, default=Path("results.json"), metavar="FILE", help="default: results.json")

@@ -15,9 +15,10 @@ import numpy as np
 from proxyless import files
 from proxyless.architecture import indices
 from proxyless.errors import ProxylessError
+from proxyless.latency.adapt import adapt
 from proxyless.latency.bundle_runner import BUNDLE, RESULTS
 from proxyless.latency.calibration import calibrated
-from proxyless.latency.layout import layout
+from proxyless.latency.layout import Layout, layout
 from proxyless.latency.table import LatencyTable, MeasuredNetwork
 from proxyless.latency.timing import Conditions, Interval
 from proxyless.supernet import Shapes, Supernet
@@ -152,6 +153,64 @@ def table_of(results: Results, supernet: Supernet) -> LatencyTable:
     Raises:
         ProxylessError: a candidate or a network was not timed, or is not what the space holds; the message names it.
     """
+    found = _layout(results, supernet)
+    source, manifest = results.source, results.manifest
+    for name, row in found.candidates.items():
+        for operation, key in row.items():
+            if key and key not in manifest.operators:
+                raise ProxylessError(f"{source}: the manifest has no file of {operation} of choice {name}")
+            if key and _stem(manifest.operators[key]) not in results.times:
+                raise ProxylessError(
+                    f"{source}: no time of {operation} of choice {name}, which is {manifest.operators[key]}"
+                )
+    known = {
+        key: results.times[_stem(file)] for key, file in manifest.operators.items() if _stem(file) in results.times
+    }
+    for network in manifest.networks:
+        if _stem(network.file) not in results.times:
+            raise ProxylessError(f"{source}: no time of the whole network {network.file}")
+    table = found.table(known, results.device)
+    table = replace(table, networks=_networks(results, supernet), conditions=results.conditions)
+    return calibrated(table, found.weight_mib())
+
+
+def table_adapted(results: Results, supernet: Supernet, known: Mapping[str, LatencyTable]) -> LatencyTable:
+    """The latency table of ``supernet`` from its timed whole networks alone and tables of other devices.
+
+    No candidate of it was measured; see :func:`proxyless.latency.adapt.adapt` for what it is made of.
+
+    Args:
+        known: tables of the same space by the file they came from.
+
+    Raises:
+        ProxylessError: a table is of another space, or fewer than two networks were timed.
+    """
+    found = _layout(results, supernet)
+    for source, table in known.items():
+        try:
+            table.check(supernet)
+        except ProxylessError as error:
+            raise ProxylessError(f"{source}: {error}") from None
+    networks = _networks(results, supernet)
+    candidates = {name: choice.operations for name, choice in supernet.choices.items()}
+    paths = [indices(network.choices, candidates) for network in networks]
+    try:
+        adapted = adapt(list(known.values()), paths, [network.measured_ms for network in networks])
+    except ProxylessError as error:
+        raise ProxylessError(f"{results.source}: {error}") from None
+    table = LatencyTable.of_cost(adapted.table, results.device)
+    entries = {
+        name: {
+            op: replace(entry, operator=found.candidates[name][op], measured=found.candidates[name][op] is None)
+            for op, entry in row.items()
+        }
+        for name, row in table.entries.items()
+    }
+    return replace(table, entries=entries, networks=networks, conditions=results.conditions)
+
+
+def _layout(results: Results, supernet: Supernet) -> Layout:
+    """The operators of ``supernet``, sure to be those of the bundle."""
     source, manifest = results.source, results.manifest
     shapes: Shapes = ((manifest.batch, *manifest.input_shape),)
     found = layout(supernet, shapes)
@@ -162,29 +221,22 @@ def table_of(results: Results, supernet: Supernet) -> LatencyTable:
                     f"{source}: {operation} of choice {name} is another operator than in the bundle, which proxyless"
                     f" {manifest.proxyless} wrote; write the bundle again and time it again"
                 )
-            if key and key not in manifest.operators:
-                raise ProxylessError(f"{source}: the manifest has no file of {operation} of choice {name}")
-            if key and _stem(manifest.operators[key]) not in results.times:
-                raise ProxylessError(
-                    f"{source}: no time of {operation} of choice {name}, which is {manifest.operators[key]}"
-                )
-    known = {
-        key: results.times[_stem(file)] for key, file in manifest.operators.items() if _stem(file) in results.times
-    }
-    table = found.table(known, results.device)
+    return found
+
+
+def _networks(results: Results, supernet: Supernet) -> tuple[MeasuredNetwork, ...]:
+    """The whole networks that were timed."""
     candidates = {name: choice.operations for name, choice in supernet.choices.items()}
     networks = []
-    for network in manifest.networks:
+    for network in results.manifest.networks:
         try:
             indices(network.choices, candidates)
         except ProxylessError as error:
-            raise ProxylessError(f"{source}: {network.file}: {error}") from None
-        if _stem(network.file) not in results.times:
-            raise ProxylessError(f"{source}: no time of the whole network {network.file}")
-        time = results.times[_stem(network.file)]
-        networks.append(MeasuredNetwork(network.choices, time.ms, time.low_ms, time.high_ms, "calibration"))
-    table = replace(table, networks=tuple(networks), conditions=results.conditions)
-    return calibrated(table, found.weight_mib())
+            raise ProxylessError(f"{results.source}: {network.file}: {error}") from None
+        if _stem(network.file) in results.times:
+            time = results.times[_stem(network.file)]
+            networks.append(MeasuredNetwork(network.choices, time.ms, time.low_ms, time.high_ms, "calibration"))
+    return tuple(networks)
 
 
 def _read_manifest(bundle: Path) -> Any:

@@ -88,8 +88,17 @@ class _Interpreter:
         return (value.astype(np.float32) - zero) * scale
 
 
+def to_tflite(module: nn.Module, inputs: Sequence[Tensor]) -> bytes:
+    """``module`` in evaluation mode as a LiteRT (TFLite) model in float32, its images channels last.
+
+    Raises:
+        ProxylessError: LiteRT is not installed, or the module has an operator that it does not know.
+    """
+    with _silence():
+        return _converted(module, inputs)
+
+
 def _converted(module: nn.Module, inputs: Sequence[Tensor]) -> bytes:
-    """``module`` in evaluation mode as a LiteRT model in float32, its images channels last."""
     try:
         import litert_torch
     except ImportError as error:
