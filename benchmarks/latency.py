@@ -4,10 +4,12 @@
     python benchmarks/latency.py --device cpu-int8 cpu:2 --sizes 224        # int8; two threads
     python benchmarks/latency.py --show                                     # the tables again from the results
 
-For each device and space: the table is measured as ``proxyless measure`` does; then random networks, spread from the
-smallest to the largest, are measured whole, all against one another in interleaved rounds. None of them was used for
-the table's correction. Beside the table: the plain sum of its blocks plus a fixed part, a line through MACs and a
-constant, all fitted on the networks that the correction was fitted on. Each study replaces its own part of
+For each device and space: the table is measured as ``proxyless measure`` does; then, in a second session, random
+networks, spread from the smallest to the largest, all against one another in interleaved rounds. None of them was used
+for the correction. The networks that were are measured again among them: a machine is not equally fast in two sessions,
+and "corrected again" is the table with its correction fitted on this second measurement, as ``proxyless search`` does
+before it derives a network. Beside the table: the plain sum of its blocks plus a fixed part, a line through MACs and a
+constant, all fitted on the same networks as "corrected again". Each study replaces its own part of
 ``benchmarks/results/latency.json``, and ``latency.md`` is made of all of them.
 """
 
@@ -16,7 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,10 @@ from scipy.stats import kendalltau
 
 from proxyless import Supernet, derive, files
 from proxyless.architecture import indices
-from proxyless.latency.calibration import predictions
+from proxyless.latency.calibration import calibrated
 from proxyless.latency.counted import macs_table
 from proxyless.latency.device import Device, device
-from proxyless.latency.layout import spread_paths
+from proxyless.latency.layout import layout, spread_paths
 from proxyless.latency.measure import measure_networks, measure_table
 from proxyless.latency.timing import Effort
 from proxyless.spaces.mobilenet import MobileNetSpace
@@ -71,11 +73,17 @@ def study(name: str, target: Device, size: int, count: int, effort: Effort) -> d
     candidates = {choice: c.operations for choice, c in supernet.choices.items()}
     known = [indices(network.choices, candidates) for network in table.networks]
     paths = [path for path in spread_paths(supernet, count + 2, seed=1) if path not in known][:count]
-    networks = [derive(supernet, path) for path in paths]
-    found, conditions = measure_networks(networks, ((target.batch, *space.input_shape),), target, effort)
-    measured = np.array([interval.ms for interval in found])
+    networks = [derive(supernet, path) for path in [*known, *paths]]
+    shapes = ((target.batch, *space.input_shape),)
+    found, conditions = measure_networks(networks, shapes, target, effort)
+    again = tuple(
+        replace(network, measured_ms=t.ms, low_ms=t.low_ms, high_ms=t.high_ms)
+        for network, t in zip(table.networks, found, strict=False)
+    )
+    corrected = calibrated(replace(table, networks=again), layout(supernet, shapes).weight_mib())
+    whole = np.array([network.measured_ms for network in again])
+    measured = np.array([interval.ms for interval in found[len(known) :]])
     macs = macs_table(supernet, space.input_shape)
-    whole = np.array([network.measured_ms for network in table.networks])
     line = np.polyfit([macs.of_path(path) for path in known], whole, 1)
     alone = [[entry.ms for entry in row.values()] for row in table.entries.values()]
 
@@ -83,8 +91,8 @@ def study(name: str, target: Device, size: int, count: int, effort: Effort) -> d
         return sum(row[i] for row, i in zip(alone, path, strict=True))
 
     fixed = np.mean([ms - plain(path) for path, ms in zip(known, whole, strict=True)])
-    predicted = np.array([table.of_path(path) for path in paths])
-    fit = np.array(predictions(table))
+    predicted = np.array([corrected.of_path(path) for path in paths])
+    drift = whole / np.array([network.measured_ms for network in table.networks]) - 1
     return {
         "device": name,
         "image_size": size,
@@ -94,19 +102,20 @@ def study(name: str, target: Device, size: int, count: int, effort: Effort) -> d
         "interval_half_width": float(np.median([(t.high_ms - t.low_ms) / 2 / t.ms for t in found])),
         "table_seconds": seconds,
         "candidates": sum(len(row) for row in table.entries.values()),
-        "correction": {"fixed_ms": table.fixed_ms} | dict(table.correction),
-        "fitted_mape": float(np.abs(fit[:, 0] / fit[:, 1] - 1).mean()),
+        "correction": {"fixed_ms": corrected.fixed_ms} | dict(corrected.correction),
+        "second_session": {"median": float(np.median(drift)), "std": float(drift.std())},
         "description": dict(table.device),
         "conditions": {"table": dict(table.conditions), "networks": asdict(conditions)},
         "predictors": {
-            "table": errors(predicted, measured),
+            "table, corrected again": errors(predicted, measured),
+            "table as first measured": errors(np.array([table.of_path(path) for path in paths]), measured),
             "plain sum of blocks + fixed part": errors(np.array([plain(p) for p in paths]) + fixed, measured),
             "line through MACs": errors(np.polyval(line, [macs.of_path(p) for p in paths]), measured),
             "constant": errors(np.full_like(measured, whole.mean()), measured),
         },
         "pairs": [[float(p), float(m)] for p, m in zip(predicted, measured, strict=True)],
         "paths": paths,
-        "rows_ms": {choice: dict(row) for choice, row in table.rows.items()},
+        "rows_ms": {choice: dict(row) for choice, row in corrected.rows.items()},
     }
 
 
@@ -130,7 +139,8 @@ def markdown(studies: list[dict[str, Any]]) -> str:
             f"- {s['device']}, {s['image_size']} px: {about['runtime']} {about['runtime_version']},"
             f" {about['precision']}, threads {about['threads']}, batch {about['batch']}; table of"
             f" {s['candidates']} candidates in {s['table_seconds']:.0f} s;"
-            f" bias {s['predictors']['table']['bias']:+.1%}; {disturbed} of {rounds} rounds disturbed"
+            f" in the second session the same networks took {s['second_session']['median']:+.1%} (median); {disturbed}"
+            f" of {rounds} rounds disturbed"
             f"{', machine busy' * any(c['busy'] for c in busy)}"
         )
     return "\n".join([*lines, "", f"{studies[0]['description']['machine']}."]) + "\n"

@@ -28,7 +28,7 @@ def predicted(studies: list[dict[str, Any]]) -> Html:
         x, y = Axis(low, high, 52, PANEL - 14), Axis(low, high, HEIGHT - 46, 30)
         corners = [(low, low * 0.95), (high, high * 0.95), (high, high * 1.05), (low, low * 1.05)]
         band = " ".join(f"{x(a):.1f},{min(max(y(b), y.end), y.start):.1f}" for a, b in corners)
-        error = study["predictors"]["table"]
+        error = study["predictors"]["table, corrected again"]
         parts = [
             *frame(x, y, x_label="predicted, ms", y_label=f"{study['device']}, {study['image_size']} px: measured, ms"),
             tag("polygon", points=band, class_="shade"),
