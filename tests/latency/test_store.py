@@ -38,3 +38,12 @@ def test_a_folder_that_cannot_be_written_is_let_be(tmp_path):
     store = Store(tmp_path / "file", device("cpu"))
     store.add(ROUNDS[0])
     assert store.load() == []
+
+
+def test_a_line_cut_off_by_a_kill_costs_no_other_round(tmp_path):
+    store = Store(tmp_path, device("cpu"))
+    store.add(ROUNDS[0])
+    with store.path.open("a") as file:
+        file.write('{"bursts": {"a": 0.')
+    store.add(ROUNDS[1])
+    assert [r for r in store.load() if r.bursts] == ROUNDS

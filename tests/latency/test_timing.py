@@ -146,3 +146,9 @@ def test_pinned_threads_stay_on_as_many_cores_as_there_are_threads_and_are_free_
     with pinned(1):
         assert len(os.sched_getaffinity(0)) == 1
     assert os.sched_getaffinity(0) == allowed
+
+
+def test_nothing_to_time_takes_no_round():
+    found, conditions = time_interleaved({}, QUICK)
+    assert found == {}
+    assert conditions.rounds == 0

@@ -40,5 +40,8 @@ class Store:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if not self.path.exists():
                 files.append_json_line(self.path, {"device": identity.describe(self.device)})
+            elif not self.path.read_bytes().endswith(b"\n"):  # a line was cut off by a kill
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write("\n")
             bursts = {key: round(ms, 7) for key, ms in done.bursts.items()}
             files.append_json_line(self.path, {"bursts": bursts, "other_cores": done.other_cores})

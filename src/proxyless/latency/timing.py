@@ -123,6 +123,8 @@ def time_interleaved(
         the interval of every module, and the conditions of the rounds measured now.
     """
     started = time.perf_counter()
+    if not modules:
+        return {}, Conditions(rounds=0, disturbed=0, other_cores=None, seconds=0.0, wide=0, busy=False)
     burst_ms = max(effort.burst_ms, 10 * effort.burst_ms / len(modules))
     repeats = {name: _repeats(module, burst_ms) for name, module in modules.items()}
     rounds = list(history)
