@@ -143,7 +143,12 @@ def test_ctrl_c_stops_with_one_line(config, tmp_path):
     run = tmp_path / "stopped"
     arguments = [sys.executable, "-m", "proxyless", "search", "--config", str(config), "--out", str(run)]
     process = subprocess.Popen(
-        arguments, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True, start_new_session=True
+        arguments,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     while not (run / "config.yaml").exists() and process.poll() is None:
         time.sleep(0.01)
