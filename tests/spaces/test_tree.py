@@ -13,6 +13,8 @@ from proxyless.architecture import architecture_of, derive
 from proxyless.choice import Choice
 from proxyless.errors import ProxylessError
 from proxyless.latency.operators import count_macs
+from proxyless.search.gradient import AllPathUpdate, GradientUpdate, TwoPathUpdate
+from proxyless.search.objective import TaskOnly
 from proxyless.spaces.tree import OPERATIONS, TreeSpace
 from proxyless.spaces.tree_layers import DropPath, ResidualTreeBlock, shuffled
 from proxyless.supernet import Supernet
@@ -82,6 +84,18 @@ def test_every_operation_can_be_trained_through() -> None:
     network(images()).sum().backward()
 
     assert [name for name, weight in network.named_parameters() if weight.grad is None] == []
+
+
+@pytest.mark.parametrize("rule", [TwoPathUpdate, AllPathUpdate])
+def test_every_choice_of_the_tree_is_searched_by_either_gradient_update(rule: type[GradientUpdate]) -> None:
+    torch.manual_seed(0)
+    supernet = Supernet(SMALL.network(), seed=0)
+    before = supernet.alpha.detach().clone()
+    rule(supernet, TaskOnly(), learning_rate=0.01).step((images(count=4), torch.arange(4)), nn.functional.cross_entropy)
+    moved = supernet.alpha.detach() != before
+    assert moved.any(dim=1).all()
+    candidates = moved.sum(dim=1)
+    assert (candidates == (2 if rule is TwoPathUpdate else 7)).float().mean() > 0.9  # a gradient may be 0 by chance
 
 
 def test_architecture_survives_json_and_names_its_space() -> None:
