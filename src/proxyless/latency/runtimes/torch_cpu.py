@@ -30,7 +30,7 @@ Run = Callable[..., Any]
 class TorchCpu:
     """Runs a module as PyTorch does, in evaluation mode and channels last.
 
-    Channels last because networks are 5 to 20 % quicker so, single convolutions about equal.
+    Channels last because depthwise convolutions, and with them whole networks, are quicker so.
     """
 
     reads_onnx = False
@@ -51,8 +51,8 @@ class TorchCpu:
 class TorchCompiled(TorchCpu):
     """Runs a module as compiled by torch.compile, with its weights frozen so that norms are folded into convolutions.
 
-    Compiling takes about 0.5 s for a candidate and 15 s for a whole network of 60 convolutions, and some seconds more
-    for the first: a space of full size takes ten minutes where other runtimes take one.
+    Compiling takes far longer than any other conversion here, for whole networks above all: fewer of them
+    (``measure.networks``) save most of it.
     """
 
     def version(self) -> str:
