@@ -264,8 +264,11 @@ def test_providers_are_found_by_their_short_names_and_unknown_ones_refused():
 
 def test_xnnpack_gets_the_threads_and_onnx_runtime_one(bundle):
     class Options:
+        def __init__(self):
+            self.entries = {}
+
         def add_session_config_entry(self, key, value):
-            self.entry = (key, value)
+            self.entries[key] = value
 
     class Session:
         def get_inputs(self):
@@ -284,6 +287,7 @@ def test_xnnpack_gets_the_threads_and_onnx_runtime_one(bundle):
     bundle_runner.load(runtime, bundle, item, {"threads": 4, "providers": names})
     options, providers = runtime.asked
     assert options.intra_op_num_threads == 1
+    assert options.entries["session.intra_op.allow_spinning"] == "0"
     assert providers == [("XnnpackExecutionProvider", {"intra_op_num_threads": "4"}), "CPUExecutionProvider"]
     bundle_runner.load(runtime, bundle, item, {"threads": 4, "providers": names[1:]})
     assert runtime.asked[0].intra_op_num_threads == 4

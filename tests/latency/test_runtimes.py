@@ -1,6 +1,8 @@
 import logging
+import os
 import shutil
 import sys
+import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -178,6 +180,18 @@ def test_pytorch_measures_modules_and_refuses_onnx_files(name):
 def test_onnx_runtime_has_the_threads_of_the_device():
     options = prepared("cpu", nn.ReLU(), BLOCK, threads=2).session.get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 1)
+
+
+@pytest.mark.skipif(os.cpu_count() == 1, reason="a second thread has no core to spin on")
+def test_the_threads_of_onnx_runtime_leave_the_cores_to_the_next_session_at_once():
+    found = prepared("cpu", nn.Conv2d(16, 64, 3), [torch.randn(1, 16, 64, 64)], threads=2)
+    spent = []
+    for _ in range(5):
+        found.times_ms(3)
+        before = time.process_time()
+        time.sleep(0.04)
+        spent.append(time.process_time() - before)
+    assert min(spent) < 0.01
 
 
 def test_openvino_has_the_threads_of_the_device_and_stays_in_float32():

@@ -170,6 +170,8 @@ def load(runtime: Any, folder: Path, item: Mapping[str, Any], setup: Mapping[str
     options.intra_op_num_threads = setup["threads"]
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # Otherwise the threads of one model go on spinning after an inference and take the cores of the next.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     chosen: list[Any] = list(setup["providers"])
     if "XnnpackExecutionProvider" in chosen:  # has threads of its own, which ONNX Runtime's would only disturb
         own = {"intra_op_num_threads": str(setup["threads"])}
