@@ -30,7 +30,7 @@ from proxyless.latency.timing import (
     intervals,
     missing,
     narrow,
-    pinned,
+    steady,
     time_interleaved,
     undisturbed,
 )
@@ -81,7 +81,7 @@ def measure(parsed: argparse.Namespace) -> None:
     record = Record(parsed.out.with_suffix(".rounds.jsonl"), {"bundle": digest} | setup)
     wanted = missing(models, record.rounds, effort)
     if wanted:
-        with pinned(parsed.threads):
+        with steady(parsed.threads):
             shown, loaded = Progress("load"), {}
             for name in wanted:
                 loaded[name] = load(runtime, parsed.bundle, models[name], setup)

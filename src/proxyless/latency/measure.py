@@ -21,7 +21,7 @@ from proxyless.latency.partial import choose, completed
 from proxyless.latency.runtimes import Prepared, runtime
 from proxyless.latency.store import Store
 from proxyless.latency.table import LatencyTable, MeasuredNetwork
-from proxyless.latency.timing import Conditions, Effort, Interval, Round, intervals, missing, pinned, time_interleaved
+from proxyless.latency.timing import Conditions, Effort, Interval, Round, intervals, missing, steady, time_interleaved
 from proxyless.supernet import Shapes, Supernet
 
 Advance = Callable[[float], None]
@@ -175,7 +175,7 @@ def _measuring(device: Device) -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with pinned(device.threads):
+        with steady(device.threads):
             yield
     finally:
         torch.set_num_threads(threads)
