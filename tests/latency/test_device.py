@@ -86,6 +86,9 @@ def test_a_measurement_is_keyed_by_all_but_the_name(monkeypatch):
     keys = {identity.key(known) for known in [base, *others]}
     assert len(keys) == 5
     assert identity.key(replace(base, name="laptop")) == identity.key(base)
+    with monkeypatch.context() as patched:
+        patched.setattr(identity.timing, "METHOD", identity.timing.METHOD + 1)
+        assert identity.key(base) not in keys
     monkeypatch.setattr(identity, "runtime", lambda name: Versioned("2"))
     assert identity.key(base) not in keys
 

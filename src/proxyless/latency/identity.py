@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from proxyless.latency import published
+from proxyless.latency import published, timing
 from proxyless.latency.device import TABLE_FILE, Device
 from proxyless.latency.runtimes import PROGRAMS, gpu, runtime
 from proxyless.latency.table import LatencyTable
@@ -35,8 +35,9 @@ def describe(device: Device) -> dict[str, Any]:
 
 
 def key(device: Device) -> str:
-    """A hash that changes whenever an old measurement no longer applies: device, precision, machine or version."""
-    text = "\n".join(f"{name}={value}" for name, value in sorted(describe(device).items()) if name != "name")
+    """A hash that changes when an old measurement no longer applies: device, precision, machine, version or method."""
+    described = describe(device) | {"timing": timing.METHOD}
+    text = "\n".join(f"{name}={value}" for name, value in sorted(described.items()) if name != "name")
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
