@@ -49,5 +49,9 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     (tmp_path / "search").mkdir()
     for name in (f"{files.PARTIAL}model-abc.onnx", f"search/{files.PARTIAL}checkpoint-x.pt", "kept.json"):
         (tmp_path / name).touch()
+    folder = tmp_path / f"{files.PARTIAL}bundle-y"
+    folder.mkdir()
+    (folder / f"{files.PARTIAL}half").touch()
     files.remove_partial(tmp_path)
+    assert not folder.exists()
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["kept.json"]

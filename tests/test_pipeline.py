@@ -14,6 +14,10 @@ import numpy as np
 import pytest
 from command_line import proxyless
 
+from proxyless import files
+from proxyless.run_folder import RunFolder
+from proxyless.stages import timed
+
 
 def test_a_run_ends_with_a_summary_and_leaves_all_its_files(finished):
     run, done = finished
@@ -98,7 +102,6 @@ def test_the_network_is_rebuilt_by_timm_from_the_files_alone(finished):
     network.conv_stem.stride = (arguments["stem_stride"],) * 2
     network.load_state_dict(load_file(run / "model.safetensors"))
     from proxyless.delivery import load_network
-    from proxyless.run_folder import RunFolder
 
     x = torch.randn(2, 1, 8, 8)
     assert torch.equal(network.eval()(x), load_network(RunFolder(run))(x))
@@ -137,6 +140,18 @@ def test_a_killed_run_goes_on_and_comes_to_the_same_result(finished, config, tmp
     whole = finished[0]
     assert (run / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert json.loads((run / "architecture.json").read_text()) == json.loads((whole / "architecture.json").read_text())
+
+
+def test_of_a_killed_stage_the_seconds_until_its_last_checkpoint_are_on_record(tmp_path):
+    run = RunFolder(tmp_path)
+    files.write_json(run.seconds, {"search": 100.0, "derive": 3.0})
+    with timed(run, "search") as account:
+        time.sleep(0.02)
+        account()
+        known = files.read_json(run.seconds)
+        assert known["derive"] == 3
+        assert 100.02 <= known["search"] < 200
+    assert known["search"] <= files.read_json(run.seconds)["search"] < 200
 
 
 def test_ctrl_c_stops_with_one_line(config, tmp_path):
@@ -276,9 +291,11 @@ def test_a_published_table_needs_no_phone(tmp_path, monkeypatch):
 def test_other_update_rules_run_the_same_job(update, config, tmp_path):
     done = proxyless(
         *("search", "--config", config, "--out", tmp_path / "run", "--search-update", update, "--quiet"),
-        *("--search-epochs", 1, "--training-epochs", 1),
+        *("--search-epochs", 1, "--training-epochs", 1, "--search-zero-gate", "skipped"),
     )
     assert "test accuracy" in done.stdout
+    told = "search.zero_gate has no effect with search.update reinforce" in (tmp_path / "run" / "log.jsonl").read_text()
+    assert told == (update == "reinforce")
 
 
 @pytest.mark.parametrize("name", ["tree", "nas-bench-macro"])

@@ -74,3 +74,32 @@ def test_every_setting_is_described():
     assert len({item.name for item in described}) == len(described)
     assert all(item.help for item in described)
     assert {"data", "search.epochs", "training.dropout"} <= {item.name for item in described}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, []),
+        ({"search.latency_weight": 0.3}, []),
+        (
+            {"search.latency_weight": 0.3, "search.loss": "mul-log"},
+            ["search.latency_weight has no effect with search.loss mul-log"],
+        ),
+        ({"search.update": "reinforce", "search.loss": "none"}, []),  # a search for accuracy alone
+        (
+            {"search.update": "reinforce", "search.loss": "none", "latency": 80.0},
+            ["search.loss has no effect with search.update reinforce"],
+        ),
+        (
+            {"search.update": "reinforce", "search.zero_gate": "skipped", "search.loss": "mul-log", "latency": 80.0},
+            [f"search.{name} has no effect with search.update reinforce" for name in ("zero_gate", "loss")],
+        ),
+    ],
+)
+def test_what_was_chosen_in_vain_is_told(values, expected):
+    assert sorted(settings.without_effect(Settings().replace(values))) == sorted(expected)
+
+
+@pytest.mark.parametrize("recipe", settings.recipes())
+def test_no_recipe_chooses_anything_in_vain(recipe):
+    assert settings.without_effect(settings.load(recipe)) == []

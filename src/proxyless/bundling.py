@@ -39,6 +39,9 @@ from proxyless.supernet import Shapes, Supernet
 OWN = ("README.md", "manifest.json", "networks", "operators", "run.py")
 """What a bundle's folder holds."""
 
+RUNNER = ("system.py", "steady.py", "timing.py", "bundle_runner.py")
+"""What runs on the device, in order of import."""
+
 
 def write_bundle(
     settings: Settings,
@@ -55,6 +58,10 @@ def write_bundle(
     A bundle that is there is replaced, once the new one is whole.
 
     Args:
+        settings: of the space, the batch size and the number of whole networks; the device is where it will be timed.
+        classes: of the networks.
+        channels: of the images.
+        size: height and width of the images in px.
         tflite: also as TFLite files beside, for programs that time these.
 
     Raises:
@@ -69,11 +76,13 @@ def write_bundle(
     del chosen["name"]
     space = spaces.make(settings.space.name, chosen | {"classes": classes, "channels": channels, "image_size": size})
     log.stage("bundle")
+    if settings.device != "cpu":
+        log.note(f"device {settings.device} has no effect: a bundle holds float32 models for the device that times it")
     batch = settings.measure.batch or 1
     shapes: Shapes = ((batch, *space.input_shape),)
     supernet = supernet_of(settings, space)
     found = layout(supernet, shapes)
-    where = {key: f"{op} of choice {name}" for name, row in found.candidates.items() for op, key in row.items() if key}
+    names = found.names()
     paths = spread_paths(supernet, settings.measure.networks, seed=0)
     total = len(found.operators) + len(paths)
     manifest: dict[str, Any] = {
@@ -95,7 +104,7 @@ def write_bundle(
                 file = f"operators/{key}.onnx"
                 item = _write_model(folder, file, operator.module, example_inputs(operator.shapes), tflite)
             except ProxylessError as error:
-                raise ProxylessError(f"{where[key]}: {error}") from error.__cause__
+                raise ProxylessError(f"{names[key]}: {error}") from error.__cause__
             manifest["operators"][key] = item
             log.advance(number, total, {})
         inputs = example_inputs(shapes)
@@ -141,11 +150,15 @@ def measured_elsewhere(
     known: Sequence[Path] = (),
     reporter: Reporter | None = None,
 ) -> LatencyTable:
-    """The latency table of timings made on another device, written as JSON to ``out``."""
+    """The latency table of timings made on another device, written as JSON to ``out``.
+
+    Raises:
+        ProxylessError: as :func:`table_from_results`, or ``out`` cannot be written.
+    """
     check_file(out)
     table = table_from_results(path, bundle, known)
-    if table.conditions and table.conditions["busy"]:
-        (reporter or Silent()).note(Conditions(**table.conditions).warning())
+    for warning in Conditions(**table.conditions).warnings() if table.conditions else ():
+        (reporter or Silent()).note(warning)
     table.save(out)
     return table
 
@@ -153,28 +166,28 @@ def measured_elsewhere(
 def runner_source() -> str:
     """The one Python file that times a bundle: our own timing, and the command line around it.
 
-    ``latency/timing.py`` and ``latency/bundle_runner.py`` one after the other, with the imports of both at the top and
-    those of ours left out. Both are ordinary modules here, so that they are tested and checked like all others, and
+    The files of ``latency`` named in :data:`RUNNER` one after the other, with the imports of all at the top and those
+    of ours left out. They are ordinary modules here, so that they are tested and checked like all others, and
     what runs on the device is what runs here.
     """
-    timing, runner = (
-        resources.files("proxyless.latency").joinpath(name).read_text(encoding="utf-8")
-        for name in ("timing.py", "bundle_runner.py")
-    )
+    sources = [resources.files("proxyless.latency").joinpath(name).read_text(encoding="utf-8") for name in RUNNER]
     plain: set[str] = set()
     named: dict[str, set[str]] = {}
     bodies = []
-    for source in (timing, runner):
+    for source in sources:
         imports = [node for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
         for node in imports:
             if isinstance(node, ast.Import):
                 plain |= {ast.unparse(node)}
-            elif node.module not in ("__future__", "proxyless.latency.timing"):
+            elif node.module != "__future__" and not str(node.module).startswith("proxyless."):
                 named.setdefault(str(node.module), set()).update(alias.name for alias in node.names)
-        bodies.append("\n".join(source.splitlines()[imports[-1].end_lineno :]).strip())
+        about = "The command line." if source is sources[-1] else str(ast.get_docstring(ast.parse(source)))
+        remark = "\n".join(f"# {line}".rstrip() for line in about.splitlines())
+        body = "\n".join(source.splitlines()[imports[-1].end_lineno :]).strip()
+        bodies.append(f"{remark}\n\n{body}")
     numpy = "import numpy as np"
     head = [
-        f'"""{ast.get_docstring(ast.parse(runner))}\n"""',
+        f'"""{ast.get_docstring(ast.parse(sources[-1]))}\n"""',
         "from __future__ import annotations",
         "\n".join(
             sorted(plain - {numpy}) + [f"from {m} import {', '.join(sorted(n))}" for m, n in sorted(named.items())]
@@ -183,8 +196,7 @@ def runner_source() -> str:
         '    print(f"run.py: numpy cannot be imported ({error}): pip install numpy onnxruntime", file=sys.stderr)\n'
         "    sys.exit(2)",
     ]
-    remark = "\n".join(f"# {line}".rstrip() for line in str(ast.get_docstring(ast.parse(timing))).splitlines())
-    return "\n\n".join([*head, f"{remark}\n\n{bodies[0]}", f"\n# The command line.\n\n{bodies[1]}"]) + "\n"
+    return "\n\n\n".join(["\n\n".join(head), *bodies]) + "\n"
 
 
 def _write_model(folder: Path, file: str, module: nn.Module, inputs: Sequence[Tensor], tflite: bool) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from proxyless.latency.table import LatencyTable
 from proxyless.latency.timing import Interval
 from proxyless.progress import Reporter
 from proxyless.run_folder import RunFolder
-from proxyless.stages import Batches, Job, effort, supernet_of, warn_if_busy
+from proxyless.stages import Batches, Job, effort, supernet_of, warn
 from proxyless.training.loop import confusion
 
 Batch = tuple[Tensor, Tensor]
@@ -144,7 +144,7 @@ def _measured(job: Job, network: nn.Module) -> Interval:
     shapes = ((job.target.batch, *job.space.input_shape),)
     model = job.run.int8 if _wants_int8(job.target) else job.run.onnx
     found, conditions = measuring.measure_exported(model, network, shapes, job.target, effort(job.settings, share=0.25))
-    warn_if_busy(conditions, job.log)
+    warn(conditions, job.log)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,8 +45,11 @@ def is_partial(path: Path) -> bool:
 
 def remove_partial(folder: Path) -> None:
     """Remove what a killed process left half-written in ``folder``."""
-    for path in folder.rglob(f"{PARTIAL}*"):
-        path.unlink(missing_ok=True)
+    for path in list(folder.rglob(f"{PARTIAL}*")):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

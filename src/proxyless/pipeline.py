@@ -19,7 +19,7 @@ from proxyless.latency.layout import layout
 from proxyless.latency.table import LatencyTable
 from proxyless.progress import Logged, Reporter, Silent
 from proxyless.run_folder import RunFolder, check_file, check_same, check_usable, open_run
-from proxyless.settings import LossForm, Settings
+from proxyless.settings import LossForm, Settings, without_effect
 from proxyless.spaces import Space
 from proxyless.spaces.mobilenet import MobileNetSpace
 from proxyless.stages import (
@@ -31,7 +31,7 @@ from proxyless.stages import (
     schedule,
     supernet_of,
     timed,
-    warn_if_busy,
+    warn,
 )
 from proxyless.supernet import Supernet
 
@@ -49,6 +49,8 @@ def search(settings: Settings, out: Path, reporter: Reporter | None = None) -> R
     target = _device(settings)
     check_usable(out)
     log.stage("data")
+    for remark in without_effect(settings):
+        log.note(remark)
     images = _load(settings, log)
     space = _space(settings, images)
     settings = _resolved(settings, images, space)
@@ -70,8 +72,8 @@ def search(settings: Settings, out: Path, reporter: Reporter | None = None) -> R
         table.save(run.latency)
     job = Job(settings, images, space, target, table, run, log)
     if not run.architecture.exists():
-        with timed(run, "search"):
-            run_search(job, supernet)
+        with timed(run, "search") as account:
+            run_search(job, supernet, account)
         with timed(run, "derive"):
             run_derivation(job, supernet)
     return _trained(job, Architecture.load(run.architecture))
@@ -108,15 +110,24 @@ def train(settings: Settings, architecture: Architecture, out: Path, reporter: R
 
 
 def _trained(job: Job, architecture: Architecture) -> Result:
-    with timed(job.run, "train"):
-        run_training(job, architecture)
+    with timed(job.run, "train") as account:
+        run_training(job, architecture, account)
     return finish(job, architecture)
 
 
 def measure(
     settings: Settings, out: Path, *, classes: int, channels: int, size: int, reporter: Reporter | None = None
 ) -> LatencyTable:
-    """The latency table of a space alone, written as JSON to ``out``."""
+    """The latency table of a space alone, written as JSON to ``out``.
+
+    Args:
+        classes: of the networks.
+        channels: of the images.
+        size: height and width of the images in px.
+
+    Raises:
+        ProxylessError: a mistake in the settings, or a candidate that cannot be measured on the device.
+    """
     log = Logged(reporter or Silent())
     target = _device(settings)
     check_file(out)
@@ -236,7 +247,7 @@ def _measured(settings: Settings, supernet: Supernet, space: Space, target: Devi
         cache=Path(chosen.cache).expanduser() if chosen.cache else None,
         advance=lambda share: log.advance(share, 1.0, {}),
     )
-    warn_if_busy(measuring.Conditions(**table.conditions), log)
+    warn(measuring.Conditions(**table.conditions), log)
     return table
 
 

@@ -97,7 +97,7 @@ class MeasureSettings:
     threads: int | None = _setting(None, "threads of one inference; default: the device's", least=1)
     batch: int | None = _setting(None, "images of one inference; default: the device's", least=1)
     rounds: int = _setting(15, "interleaved passes over all candidates at the least", least=1)
-    burst_ms: float = _setting(6.0, "ms that a candidate runs in each pass", least=0.01)
+    burst_ms: float = _setting(6.0, "ms that a candidate runs in each pass, three inferences at the least", least=0.01)
     width: float = _setting(0.02, "half the width of an interval, as a share, that is narrow enough", least=0)
     limit_s: float = _setting(120.0, "seconds after which intervals may stay wider", least=0)
     share: float = _setting(
@@ -195,6 +195,23 @@ class Settings:
     def to_yaml(self) -> str:
         """All settings as YAML that :func:`load` reads."""
         return yaml.safe_dump(_plain(self), sort_keys=False)
+
+
+def without_effect(settings: Settings) -> list[str]:
+    """In words, what was chosen of the search in vain, since something else that was chosen does not use it."""
+    chosen, usual = settings.search, SearchSettings()
+    unused: dict[str, str] = {}
+    if chosen.loss in (LossForm.MUL_LOG, LossForm.NONE):
+        unused["latency_weight"] = f"search.loss {chosen.loss.value}"
+    if chosen.update is Update.REINFORCE:  # its reward takes the latency by the budget, or where there is none, not
+        without_budget = chosen.loss is LossForm.NONE and settings.latency is None
+        names = ("zero_gate", "latency_weight") if without_budget else ("zero_gate", "latency_weight", "loss")
+        unused |= dict.fromkeys(names, f"search.update {chosen.update.value}")
+    return [
+        f"search.{name} has no effect with {other}"
+        for name, other in unused.items()
+        if getattr(chosen, name) != getattr(usual, name)
+    ]
 
 
 RECIPES = Path(__file__).parent / "recipes"

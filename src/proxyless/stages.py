@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,10 +91,10 @@ def effort(settings: Settings, *, share: float = 1.0) -> measuring.Effort:
     )
 
 
-def warn_if_busy(conditions: measuring.Conditions, log: Reporter) -> None:
-    """Tell the user of measurements that cannot be trusted."""
-    if conditions.busy:
-        log.note(conditions.warning())
+def warn(conditions: measuring.Conditions, log: Reporter) -> None:
+    """Tell the user of measurements that cannot be trusted, or are not as sure as asked for."""
+    for warning in conditions.warnings():
+        log.note(warning)
 
 
 class Batches:
@@ -140,19 +140,31 @@ def _on(network: nn.Module, processor: torch.device) -> nn.Module:
 
 
 @contextmanager
-def timed(run: RunFolder, stage: str) -> Iterator[None]:
-    """Adds the stage's seconds to the run's account, also when it is interrupted; not when it is killed."""
-    path, started = run.seconds, time.perf_counter()
-    try:
-        yield
-    finally:
+def timed(run: RunFolder, stage: str) -> Iterator[Callable[[], None]]:
+    """Adds the stage's seconds to the run's account, when it ends or is interrupted.
+
+    Yields what adds those until now, to be called with every checkpoint: of a stage that is killed, only the seconds
+    are missing whose work is done again.
+    """
+    path, since = run.seconds, time.perf_counter()
+
+    def account() -> None:
+        nonlocal since
+        now = time.perf_counter()
         seconds = files.read_json(path) if path.exists() else {}
-        files.write_json(path, seconds | {stage: seconds.get(stage, 0.0) + time.perf_counter() - started})
+        files.write_json(path, seconds | {stage: seconds.get(stage, 0.0) + now - since})
+        since = now
+
+    try:
+        yield account
+    finally:
+        account()
 
 
-def _save_state(path: Path, state: dict[str, Any]) -> None:
+def _save_state(path: Path, state: dict[str, Any], account: Callable[[], None]) -> None:
     with files.replacing(path) as temporary:
         torch.save(state, temporary)
+    account()
 
 
 def _resume(loop: SearchLoop | TrainingLoop, path: Path) -> None:
@@ -194,8 +206,12 @@ def _objective(settings: Settings, table: LatencyTable | None) -> Objective:
     return BudgetLoss(table, budget, weight=chosen.latency_weight, gain=chosen.multiplier_gain or 0.0)
 
 
-def run_search(job: Job, supernet: Supernet) -> None:
-    """Warm up and search; ``supernet`` is searched afterwards, and back on the CPU."""
+def run_search(job: Job, supernet: Supernet, account: Callable[[], None]) -> None:
+    """Warm up and search; ``supernet`` is searched afterwards, and back on the CPU.
+
+    Args:
+        account: called with every checkpoint, see :func:`timed`.
+    """
     settings, table, run = job.settings, job.table, job.run
     chosen, where = settings.search, processor()
     job.log.stage("search")
@@ -211,7 +227,7 @@ def run_search(job: Job, supernet: Supernet) -> None:
         start=spaces.shared_start(job.space, supernet) if chosen.shared_start else None,
         measures=lambda: budget | update.measures(),
         report=lambda metrics: files.append_json_line(run.search_history, metrics),
-        checkpoint=lambda state: _save_state(run.search_checkpoint, state),
+        checkpoint=lambda state: _save_state(run.search_checkpoint, state, account),
         advance=job.log.advance,
     )
     if run.search_checkpoint.exists():
@@ -237,7 +253,7 @@ def run_derivation(job: Job, supernet: Supernet) -> None:
         _architecture(job, supernet, best_under_budget(supernet, table, budget)).save(job.run.architecture)
         return
     table = measuring.recalibrated(table, supernet, job.space.input_shape, job.target, effort(job.settings, share=0.25))
-    warn_if_busy(measuring.Conditions(**table.conditions), job.log)
+    warn(measuring.Conditions(**table.conditions), job.log)
     aim = budget
     shapes = ((job.target.batch, *job.space.input_shape),)
     tried: list[MeasuredNetwork] = []
@@ -245,7 +261,10 @@ def run_derivation(job: Job, supernet: Supernet) -> None:
         path = best_under_budget(supernet, table, max(aim, table.smallest()))
         architecture = _architecture(job, supernet, path)
         network = job.space.build(architecture)
-        (found,), _ = measuring.measure_networks([network], shapes, job.target, effort(job.settings, share=0.25))
+        (found,), conditions = measuring.measure_networks(
+            [network], shapes, job.target, effort(job.settings, share=0.25)
+        )
+        warn(conditions, job.log)
         tried.append(MeasuredNetwork(architecture.choices, found.ms, found.low_ms, found.high_ms, "check"))
         job.log.advance(attempt + 1, DERIVATIONS, {})
         if found.ms <= budget or aim <= table.smallest():
@@ -264,8 +283,12 @@ def _architecture(job: Job, supernet: Supernet, path: list[int]) -> Architecture
     return job.space.architecture(dict(architecture_of(supernet, path).choices))
 
 
-def run_training(job: Job, architecture: Architecture) -> None:
-    """Train the network of ``architecture`` from scratch and write its weights."""
+def run_training(job: Job, architecture: Architecture, account: Callable[[], None]) -> None:
+    """Train the network of ``architecture`` from scratch and write its weights.
+
+    Args:
+        account: called with every checkpoint, see :func:`timed`.
+    """
     from safetensors.torch import save_file
 
     settings, run = job.settings, job.run
@@ -288,7 +311,7 @@ def run_training(job: Job, architecture: Architecture) -> None:
             seed=settings.seed,
         ),
         report=lambda metrics: files.append_json_line(run.training_history, metrics),
-        checkpoint=lambda state: _save_state(run.training_checkpoint, state),
+        checkpoint=lambda state: _save_state(run.training_checkpoint, state, account),
         advance=job.log.advance,
     )
     if run.training_checkpoint.exists():

@@ -56,6 +56,23 @@ def test_a_busy_device_is_told_of(timed, tmp_path, capsys):
     assert "busy in 2 of 3 rounds" in capsys.readouterr().err
 
 
+def test_the_image_size_is_that_of_the_config_unless_a_flag_gives_another(tmp_path, capsys):
+    config = tmp_path / "config.yaml"
+    config.write_text("device: cpu-int8\nimages: {size: 12}\n")
+    arguments = ["bundle", "--config", str(config), *SPACE[2:], "--measure-networks", "4"]
+    for flags, size in (([], 12), (["--image-size", "8"], 8)):
+        out = tmp_path / f"bundle-{size}"
+        assert main([*arguments, *flags, "--out", str(out)]) == 0
+        assert json.loads((out / "manifest.json").read_text())["input_shape"] == [1, size, size]
+    assert "device cpu-int8 has no effect" in capsys.readouterr().err
+    table = tmp_path / "table.json"
+    measure = ["measure", "--config", str(config), "--device", "cpu", *SPACE[2:], "--measure-networks", "4"]
+    measure += ["--measure-rounds", "3", "--measure-limit-s", "0", "--measure-cache", "null", "--quiet"]
+    assert main([*measure, "--out", str(table)]) == 0
+    operators = {entry.operator for row in LatencyTable.load(table).entries.values() for entry in row.values()}
+    assert operators == set(json.loads((tmp_path / "bundle-12" / "manifest.json").read_text())["operators"])
+
+
 def test_a_bundle_is_replaced_but_nothing_else(written, tmp_path, capsys):
     out = tmp_path / "bundle"
     out.mkdir()

@@ -414,6 +414,7 @@ def test_a_table_is_adapted_to_whole_networks_alone(timed, tmp_path):
     assert max(map(abs, errors)) < 0.05  # the known table is right but for its scale
     entries = [entry for row in adapted.entries.values() for entry in row.values()]
     assert all(entry.measured == (entry.operator is None) for entry in entries)
+    assert all(entry.low_ms < entry.ms < entry.high_ms for entry in entries if entry.operator)
     adapted.save(tmp_path / "table.json")
 
 
@@ -426,6 +427,13 @@ def test_mistakes_in_adapting_are_one_line(timed, written, tmp_path):
     with pytest.raises(ProxylessError, match=rf"other\.json: the ms table has no choice {re.escape(first)}"):
         table_from_results(path, known=[tmp_path / "other.json"])
     table.save(tmp_path / "known.json")
+    elsewhere = {
+        n: {op: replace(e, operator=e.operator and "of another size") for op, e in r.items()}
+        for n, r in table.entries.items()
+    }
+    replace(table, entries=elsewhere).save(tmp_path / "larger.json")
+    with pytest.raises(ProxylessError, match=r"larger\.json: .* was measured with other shapes"):
+        table_from_results(path, known=[tmp_path / "larger.json"])
     values = networks_only(values)
     path.write_text(json.dumps(values | {"times": dict(list(values["times"].items())[:1])}))
     with pytest.raises(ProxylessError, match=r"results\.json: 1 timed networks are too few"):

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -19,7 +20,9 @@ from torch import nn
 from proxyless import Zero
 from proxyless.bundling import runner_source
 from proxyless.export.onnx import to_onnx
-from proxyless.latency import bundle_runner, identity
+from proxyless.latency import bundle_runner
+from proxyless.latency.system import machine, usable_cores
+from proxyless.latency.timing import METHOD
 
 QUICK = ["--rounds", "3", "--burst-ms", "0.1", "--limit-s", "0"]
 NEEDED = (
@@ -156,10 +159,8 @@ def test_what_is_known_well_enough_is_not_timed_again(bundle, tmp_path, capsys):
     out = tmp_path / "results.json"
     enough = [*QUICK, "--width", "1000", "--bundle", bundle, "--out", out]
     setup = {"bundle": hashlib.sha256((bundle / "manifest.json").read_bytes()).hexdigest(), "runtime": "onnxruntime"}
-    import onnxruntime
-
     setup |= {"runtime_version": onnxruntime.__version__, "providers": ["CPUExecutionProvider"], "threads": 1}
-    setup |= {"machine": bundle_runner.machine()}
+    setup |= {"machine": machine(), "timing": METHOD}
     done = {
         "bursts": {"conv": 0.5, "zero": 0.25, "second": 2.0, "network-000": 4.0},
         "other_cores": 0.0,
@@ -173,13 +174,18 @@ def test_what_is_known_well_enough_is_not_timed_again(bundle, tmp_path, capsys):
     assert (tmp_path / "results.rounds.jsonl").read_text() == lines
 
 
-def test_rounds_of_another_setup_or_bundle_are_not_mixed_in(bundle, tmp_path, capsys):
+def test_rounds_of_another_setup_or_bundle_are_not_mixed_in(bundle, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(bundle_runner, "usable_cores", lambda: 2)
     out = tmp_path / "results.json"
     assert run("--bundle", bundle, "--out", out, *QUICK) == 0
     before = out.read_bytes()
     capsys.readouterr()
     assert run("--bundle", bundle, "--out", out, "--threads", "2", *QUICK) == 2
     assert "its rounds are of threads 1, not 2; choose another --out" in capsys.readouterr().err
+    monkeypatch.setattr(bundle_runner, "METHOD", METHOD + 1)
+    assert run("--bundle", bundle, "--out", out, *QUICK) == 2
+    assert f"its rounds are of timing {METHOD}, not {METHOD + 1}; choose another" in capsys.readouterr().err
+    monkeypatch.setattr(bundle_runner, "METHOD", METHOD)
     manifest = bundle / "manifest.json"
     manifest.write_text(manifest.read_text() + "\n")
     assert run("--bundle", bundle, "--out", out, *QUICK) == 2
@@ -229,7 +235,7 @@ def folder_in_the_way(bundle: Path) -> None:
     [
         (remove, "conv.onnx: missing"),
         (change, "conv.onnx: changed since the bundle was written"),
-        (break_model, "conv.onnx: ONNX Runtime cannot load it"),
+        (break_model, "conv.onnx: ONNX Runtime cannot run it"),
         (truncate, "manifest.json: not the manifest of a bundle, or only part of it"),
         (older, "'proxyless bundle 0'"),
         (no_manifest, "it has no manifest.json"),
@@ -262,6 +268,51 @@ def test_providers_are_found_by_their_short_names_and_unknown_ones_refused():
         bundle_runner.providers(["nnapi"], available)
 
 
+class Session:
+    """A loaded model that reads and computes nothing, run by ``provider``."""
+
+    def __init__(self, provider):
+        self.provider = provider
+
+    def get_inputs(self):
+        return []
+
+    def get_providers(self):
+        return [self.provider]
+
+    def disable_fallback(self):
+        self.falls_back = False
+
+    def run(self, names, feed):
+        assert not self.falls_back
+        return []
+
+
+def test_a_provider_that_cannot_be_loaded_is_an_error_and_not_timed_on_the_cpu(bundle):
+    class Runtime:
+        SessionOptions = onnxruntime.SessionOptions
+
+        def InferenceSession(self, content, options, providers):  # noqa: N802
+            return Session("CPUExecutionProvider")  # what ONNX Runtime does where CUDA's libraries are missing
+
+    item = json.loads((bundle / "manifest.json").read_text())["operators"]["conv"]
+    setup = {"threads": 1, "providers": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
+    with pytest.raises(
+        bundle_runner.Mistake, match=r"conv\.onnx: runs with CPU[A-Za-z]*, since CUDA[A-Za-z]* cannot be loaded"
+    ):
+        bundle_runner.load(Runtime(), bundle, item, setup)
+
+
+def test_more_threads_than_cores_are_refused(bundle, tmp_path, capsys):
+    assert run("--bundle", bundle, "--out", tmp_path / "r.json", "--threads", usable_cores() + 1, *QUICK) == 2
+    assert f"--threads {usable_cores() + 1}: this process may use {usable_cores()} cores" in capsys.readouterr().err
+
+
+def test_the_rounds_of_two_results_are_kept_apart():
+    names = {bundle_runner.rounds_path(Path("r") / name).name for name in ("run.1", "run.2", "run.json", "run")}
+    assert names == {"run.1.rounds.jsonl", "run.2.rounds.jsonl", "run.rounds.jsonl"}
+
+
 def test_xnnpack_gets_the_threads_and_onnx_runtime_one(bundle):
     class Options:
         def __init__(self):
@@ -270,16 +321,12 @@ def test_xnnpack_gets_the_threads_and_onnx_runtime_one(bundle):
         def add_session_config_entry(self, key, value):
             self.entries[key] = value
 
-    class Session:
-        def get_inputs(self):
-            return []
-
     class Runtime:
         SessionOptions = Options
 
         def InferenceSession(self, content, options, providers):  # noqa: N802
             self.asked = (options, providers)
-            return Session()
+            return Session(providers[0][0] if isinstance(providers[0], tuple) else providers[0])
 
     item = json.loads((bundle / "manifest.json").read_text())["operators"]["zero"]
     runtime = Runtime()
@@ -291,15 +338,6 @@ def test_xnnpack_gets_the_threads_and_onnx_runtime_one(bundle):
     assert providers == [("XnnpackExecutionProvider", {"intra_op_num_threads": "4"}), "CPUExecutionProvider"]
     bundle_runner.load(runtime, bundle, item, {"threads": 4, "providers": names[1:]})
     assert runtime.asked[0].intra_op_num_threads == 4
-
-
-@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="the names are the same on Linux")
-def test_a_processor_has_the_name_that_measuring_here_gives_it():
-    cpuinfo = Path("/proc/cpuinfo").read_text()
-    if "model name" in cpuinfo:
-        assert bundle_runner.machine() == identity.machine()
-    else:
-        assert bundle_runner.machine().endswith(" cores")
 
 
 @pytest.mark.parametrize("flags", [["--threads", "0"], ["--rounds", "x"], ["--limit-s", "nan"]])

@@ -7,6 +7,7 @@ from proxyless import ProxylessError
 from proxyless.latency import identity
 from proxyless.latency.device import DEVICES, TABLE_FILE, Device, Precision, device
 from proxyless.latency.runtimes import PROGRAMS, gpu
+from proxyless.latency.system import machine
 from proxyless.latency.table import PUBLISHED, Entry, LatencyTable
 
 
@@ -105,12 +106,16 @@ def test_on_a_gpu_the_machine_is_the_gpu(monkeypatch):
         "machine": "NVIDIA A",
         "runtime_version": "1",
     }
-    assert identity.describe(device("cpu"))["machine"] == identity.machine()
+    assert identity.describe(device("cpu"))["machine"] == machine()
+
+
+def test_of_a_published_table_nothing_is_claimed_that_was_not_published():
+    assert set(identity.describe(device("pixel1"))) == {"name", "runtime", "machine", "runtime_version"}
 
 
 def test_a_table_file_is_described_by_what_it_says_of_its_device(tmp_path):
     path = tmp_path / "phone.json"
-    measured = {"name": "phone", "machine": "some phone", "threads": 4}
+    measured = {"name": "phone", "runtime": "some", "runtime_version": "1", "machine": "some phone", "threads": 4}
     LatencyTable(measured, 1.0, {"first": {"a": Entry(1, 1, 1, 1)}}).save(path)
     assert identity.describe(device(str(path))) == measured
     path.write_text(json.dumps({"format": 0}))

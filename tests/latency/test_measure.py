@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -59,6 +60,7 @@ def test_what_is_known_is_not_measured_again_and_networks_always_are(tiny_net, t
         measure_table(supernet, (2, 6, 6), chosen, effort=effort, networks=NETWORKS, cache=tmp_path)
         return len(counting.prepared)
 
+    monkeypatch.setattr(measure, "usable_cores", lambda: 2)
     candidates = 4
     assert prepared(device("cpu")) == candidates + NETWORKS
     assert prepared(device("cpu")) == NETWORKS
@@ -67,6 +69,44 @@ def test_what_is_known_is_not_measured_again_and_networks_always_are(tiny_net, t
     for stored in tmp_path.glob("*.jsonl"):
         stored.write_text("{")  # a broken file is as good as none
     assert prepared(device("cpu")) == candidates + NETWORKS
+
+
+def test_operators_known_from_a_slower_session_are_put_on_the_level_of_new_ones(tiny_net, tmp_path, monkeypatch):
+    """The same operators an hour later, on a machine that is 20 % quicker, with one of them not known yet."""
+    counting = Counting()
+    monkeypatch.setattr(measure, "runtime", lambda name: counting)
+    monkeypatch.setattr(identity, "runtime", lambda name: counting)
+    supernet, cpu = Supernet(tiny_net), device("cpu")
+    arguments = (supernet, (2, 6, 6), cpu)
+    measure_table(*arguments, effort=QUICK, networks=NETWORKS, cache=tmp_path)
+    (path,) = tmp_path.glob("*.jsonl")
+    new = measure_table(*arguments, effort=QUICK, networks=NETWORKS).entries["first"]["k1"].operator
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines[1:]:
+        del line["bursts"][new]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    monkeypatch.setattr(Counting, "times_ms", lambda self, count: np.full(count, 0.008))
+    counting.prepared.clear()
+    table = measure_table(*arguments, effort=QUICK, networks=NETWORKS, cache=tmp_path)
+    assert len(counting.prepared) == 1 + 3 + NETWORKS  # the new one, the three known ones, whole networks
+    times = [entry.ms for row in table.entries.values() for entry in row.values() if entry.ms]
+    assert times == pytest.approx([0.008] * 4)
+    assert new in json.loads(path.read_text().splitlines()[-1])["bursts"]
+
+
+def test_networks_that_checked_a_derivation_are_not_used_for_the_correction_later(tiny_net):
+    supernet = Supernet(tiny_net)
+    arguments = (supernet, (2, 6, 6), device("cpu"))
+    table = measure_table(*arguments, effort=QUICK, networks=NETWORKS)
+    checked = replace(table, networks=(*table.networks, replace(table.networks[0], role="check")))
+    again = measure.recalibrated(checked, *arguments, QUICK)
+    assert [network.role for network in again.networks] == ["calibration"] * NETWORKS
+
+
+def test_more_threads_than_cores_are_refused(tiny_net, monkeypatch):
+    monkeypatch.setattr(measure, "usable_cores", lambda: 2)
+    with pytest.raises(ProxylessError, match=r"^device cpu: 3 threads, but this process may use 2 cores$"):
+        measure_table(Supernet(tiny_net), (2, 6, 6), device("cpu", threads=3), effort=QUICK, networks=NETWORKS)
 
 
 def test_an_interrupted_measurement_goes_on_with_the_rounds_it_has(tiny_net, tmp_path, monkeypatch):

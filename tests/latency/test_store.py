@@ -45,5 +45,6 @@ def test_a_line_cut_off_by_a_kill_costs_no_other_round(tmp_path):
     store.add(ROUNDS[0])
     with store.path.open("a") as file:
         file.write('{"bursts": {"a": 0.')
+    store = Store(tmp_path, device("cpu"))  # of the next process
     store.add(ROUNDS[1])
     assert [r for r in store.load() if r.bursts] == ROUNDS

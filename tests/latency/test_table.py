@@ -1,3 +1,5 @@
+import json
+import re
 from itertools import product
 
 import pytest
@@ -15,7 +17,7 @@ def entry(ms, in_network_ms):
 
 
 LATENCY = LatencyTable(
-    device={"name": "cpu"},
+    device={"name": "cpu", "runtime": "onnxruntime", "runtime_version": "1", "machine": "some processor"},
     fixed_ms=0.5,
     entries={"a": {"x": entry(1.0, 0.8), "skip": entry(0.0, 0.0)}, "b": {"x": entry(2.0, 1.7), "y": entry(3.0, 2.6)}},
     networks=(MeasuredNetwork({"a": "x", "b": "y"}, 3.9, 3.8, 4.0, "calibration"),),
@@ -49,6 +51,28 @@ def test_a_network_costs_what_its_candidates_take_within_one():
 def test_survives_the_way_through_a_file(tmp_path):
     LATENCY.save(tmp_path / "latency.json")
     assert LatencyTable.load(tmp_path / "latency.json") == LATENCY
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda value: value["device"].pop("machine"), "machine"),
+        (lambda value: value["device"].update(name=3), "name of its device must be text"),
+        (lambda value: value.update(fixed_ms=float("nan")), "nan is no number of ms"),
+        (lambda value: value["choices"]["a"]["x"].update(in_network_ms="fast"), "'fast' is no number of ms"),
+        (lambda value: value["choices"]["a"]["x"].update(ms=None), "None is no number of ms"),
+        (lambda value: value["choices"]["a"]["x"].pop("low_ms"), "low_ms"),
+        (lambda value: value.update(times={}), "`proxyless measure --from` makes a table"),
+    ],
+)
+def test_what_is_wrong_in_a_table_is_said_when_it_is_read(tmp_path, change, told):
+    path = tmp_path / "latency.json"
+    LATENCY.save(path)
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+    with pytest.raises(ProxylessError, match=rf"latency\.json: .*{re.escape(told)}"):
+        LatencyTable.load(path)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"proxyless {parsed.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        resumed = parsed.command in ("search", "train")
+        resumed = parsed.command in ("search", "train", "measure")
         print("\nstopped" + "; the same command goes on from here" * resumed, file=sys.stderr)
         return 130
     return 0

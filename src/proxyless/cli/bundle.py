@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "proxyless bundle --space NAME --image-size PX --out FOLDER [any setting below]"
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the bundle, to be copied")
     parser.add_argument("--space", dest="space.name", metavar="NAME", help="search space (default: mobilenet)")
-    parser.add_argument("--image-size", type=int, default=224, metavar="PX", help="default: 224")
+    parser.add_argument("--image-size", type=int, metavar="PX", help="default: the config's, or 224")
     parser.add_argument("--channels", type=int, default=3, metavar="N", help="of the images, 1 or 3 (default: 3)")
     parser.add_argument("--classes", type=int, default=1000, metavar="N", help="default: 1000")
     text = "also write TFLite files, for benchmark_model on a phone; needs pip install 'proxyless[litert]'"
@@ -36,7 +36,7 @@ def run(parsed: argparse.Namespace) -> None:
             parsed.out,
             classes=parsed.classes,
             channels=parsed.channels,
-            size=parsed.image_size,
+            size=options.image_size(parsed, settings),
             tflite=parsed.tflite,
             reporter=reporter,
         )

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the table, as JSON")
     parser.add_argument("--space", dest="space.name", metavar="NAME", help="search space (default: mobilenet)")
-    parser.add_argument("--image-size", type=int, metavar="PX", help="default: 224")
+    parser.add_argument("--image-size", type=int, metavar="PX", help="default: the config's, or 224")
     parser.add_argument("--channels", type=int, metavar="N", help="of the images, 1 or 3 (default: 3)")
     parser.add_argument("--classes", type=int, metavar="N", help="default: 1000")
     parser.add_argument("--quiet", action="store_true", help="no progress, only the summary")
@@ -51,7 +51,7 @@ def run(parsed: argparse.Namespace) -> None:
             parsed.out,
             classes=1000 if parsed.classes is None else parsed.classes,
             channels=3 if parsed.channels is None else parsed.channels,
-            size=224 if parsed.image_size is None else parsed.image_size,
+            size=options.image_size(parsed, settings),
             reporter=reporter,
         )
     print(table_summary(table, parsed.out))

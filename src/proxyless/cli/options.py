@@ -45,6 +45,11 @@ def chosen(parsed: argparse.Namespace) -> Settings:
     return base.replace({name: None if value is _NULL else value for name, value in flags.items()})
 
 
+def image_size(parsed: argparse.Namespace, chosen: Settings) -> int:
+    """Of commands that take no images: that of ``--image-size``, or the config's, or 224 px."""
+    return next(size for size in (parsed.image_size, chosen.images.size, 224) if size is not None)
+
+
 _NULL = object()
 """A flag was given the text ``null``: none, in place of what the file says."""
 

@@ -38,6 +38,7 @@ def summary(values: Mapping[str, Any], run: Path) -> str:
 def table_summary(table: LatencyTable, path: Path) -> str:
     """A latency table in a few lines."""
     from proxyless.latency.calibration import predictions
+    from proxyless.latency.timing import Conditions
 
     errors = [abs(predicted / measured - 1) for predicted, measured in predictions(table)]
     device = table.device
@@ -53,5 +54,7 @@ def table_summary(table: LatencyTable, path: Path) -> str:
     unmeasured = sum(not entry.measured for row in table.entries.values() for entry in row.values())
     if unmeasured:
         lines.append(("predicted", f"{unmeasured} of the candidates, from those measured"))
+    if table.conditions:
+        lines += [("caution", warning) for warning in Conditions(**table.conditions).warnings()]
     lines.append(("table", str(path)))
     return "\n".join(f"{name:<15} {text}" for name, text in lines)

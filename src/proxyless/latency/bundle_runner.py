@@ -22,7 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from proxyless.latency.steady import steady
+from proxyless.latency.system import machine, usable_cores
 from proxyless.latency.timing import (
+    METHOD,
     Conditions,
     Effort,
     Interval,
@@ -30,7 +33,6 @@ from proxyless.latency.timing import (
     intervals,
     missing,
     narrow,
-    steady,
     time_interleaved,
     undisturbed,
 )
@@ -63,6 +65,8 @@ def measure(parsed: argparse.Namespace) -> None:
     """Time whatever of the bundle is not yet known well enough, and write the results."""
     if parsed.out.is_dir():
         raise Mistake(f"--out {parsed.out}: is a folder; give the name of a file")
+    if parsed.threads > usable_cores():
+        raise Mistake(f"--threads {parsed.threads}: this process may use {usable_cores()} cores")
     manifest, digest = read_manifest(parsed.bundle)
     items = manifest["networks"] if parsed.networks_only else [*manifest["operators"].values(), *manifest["networks"]]
     models = {Path(item["file"]).stem: item for item in items}
@@ -78,7 +82,7 @@ def measure(parsed: argparse.Namespace) -> None:
         "machine": machine(),
     }
     effort = Effort(parsed.rounds, parsed.burst_ms, parsed.width, parsed.limit_s)
-    record = Record(parsed.out.with_suffix(".rounds.jsonl"), {"bundle": digest} | setup)
+    record = Record(rounds_path(parsed.out), {"bundle": digest, "timing": METHOD} | setup)
     wanted = missing(models, record.rounds, effort)
     if wanted:
         with steady(parsed.threads):
@@ -97,13 +101,18 @@ def measure(parsed: argparse.Namespace) -> None:
         "manifest": manifest,
     }
     write_whole(parsed.out, json.dumps(results, indent=1, allow_nan=False) + "\n")
-    if conditions.busy:
-        print(conditions.warning(), file=sys.stderr)
+    for warning in conditions.warnings():
+        print(warning, file=sys.stderr)
     networks = len(manifest["networks"])
     counted = f"{len(models) - networks} operators and {networks} networks"
     print(f"{parsed.out}: {counted} in {conditions.rounds} rounds, {conditions.seconds:.0f} s")
     others = " --adapt TABLES-OF-OTHER-DEVICES" * parsed.networks_only
     print(f"where the bundle was made: proxyless measure --from {parsed.out.name}{others} --out table.json")
+
+
+def rounds_path(out: Path) -> Path:
+    """Where the rounds are kept whose results go to ``out``."""
+    return out.with_name(f"{out.name.removesuffix('.json')}.rounds.jsonl")
 
 
 def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
@@ -182,10 +191,18 @@ def load(runtime: Any, folder: Path, item: Mapping[str, Any], setup: Mapping[str
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             session = runtime.InferenceSession(content, options, providers=chosen)
+        session.disable_fallback()  # to the CPU, silently
+        model = Model(session, item["inputs"])
+        model.times_ms(1)
     except Exception as error:  # ONNX Runtime raises classes of its own, which it does not export
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise Mistake(f"{path}: ONNX Runtime cannot load it: {reason}") from None
-    return Model(session, item["inputs"])
+        raise Mistake(f"{path}: ONNX Runtime cannot run it: {reason}") from None
+    if session.get_providers()[0] != setup["providers"][0]:
+        raise Mistake(
+            f"{path}: runs with {session.get_providers()[0]}, since {setup['providers'][0]} cannot be loaded: its"
+            " libraries are missing or of other versions"
+        )
+    return model
 
 
 class Record:
@@ -214,12 +231,12 @@ class Record:
         mend = "choose another --out, or remove that file"
         try:
             before = json.loads(first)
-            differing = [name for name in setup if before[name] != setup[name]]
+            differing = [name for name in setup if before.get(name) != setup[name]]
         except (ValueError, TypeError, KeyError):
             raise Mistake(f"{self.path}: in the way, and holds no rounds of a bundle; {mend}") from None
         if differing:
             name = differing[0]
-            what = "another bundle" if name == "bundle" else f"{name} {before[name]!r}, not {setup[name]!r}"
+            what = "another bundle" if name == "bundle" else f"{name} {before.get(name)!r}, not {setup[name]!r}"
             raise Mistake(f"{self.path}: its rounds are of {what}; {mend}")
         for line in lines:
             try:
@@ -284,27 +301,6 @@ class Progress:
         text = f"{self.name} {share:4.0%}  {left:.0f} s left"
         print(f"\r{text:<40}" if self.terminal else text, end="" if self.terminal and not ended else "\n",
               file=sys.stderr, flush=True)  # fmt: skip
-
-
-def machine() -> str:
-    """The board's or processor's name and number of logical cores."""
-    model = platform.processor() or platform.machine()
-    lines = _text("/proc/cpuinfo").splitlines()
-    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    model = fields.get("model name", model)
-    if "cpu family" in fields:  # virtual machines often hide the model's name
-        model += f" (family {fields['cpu family']}, model {fields.get('model', '?')})"
-    else:  # boards with ARM processors name themselves here
-        model = _text("/proc/device-tree/model").strip("\0 \n") or model
-    return f"{model}, {os.cpu_count()} cores"
-
-
-def _text(path: str) -> str:
-    """Of a file that not every system has, or lets be read."""
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -77,6 +77,8 @@ def device(name: str, *, threads: int | None = None, batch: int | None = None) -
 
     Args:
         name: one of :data:`DEVICES`, or the path of a latency table, which is not read yet.
+        threads: of one inference.
+        batch: images of one inference.
 
     Raises:
         ProxylessError: there is no such device or file, or a number is below 1.

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import platform
 from dataclasses import asdict
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from proxyless.latency import published, timing
 from proxyless.latency.device import TABLE_FILE, Device
 from proxyless.latency.runtimes import PROGRAMS, gpu, runtime
+from proxyless.latency.system import machine
 from proxyless.latency.table import LatencyTable
 
 
@@ -28,9 +26,14 @@ def describe(device: Device) -> dict[str, Any]:
         return dict(LatencyTable.load(Path(device.name).expanduser()).device)
     if not device.here:
         known = published.describe(device.name)
-        return asdict(device) | {"machine": known.device, "runtime_version": known.source}
+        return {
+            "name": device.name,
+            "runtime": device.runtime,
+            "machine": known.device,
+            "runtime_version": known.source,
+        }
     version = runtime(device.runtime).version()
-    on_gpu = device.runtime in PROGRAMS and PROGRAMS[device.runtime].gpu
+    on_gpu = PROGRAMS[device.runtime].gpu
     return asdict(device) | {"machine": gpu.names()[0] if on_gpu else machine(), "runtime_version": version}
 
 
@@ -39,19 +42,3 @@ def key(device: Device) -> str:
     described = describe(device) | {"timing": timing.METHOD}
     text = "\n".join(f"{name}={value}" for name, value in sorted(described.items()) if name != "name")
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-@lru_cache
-def machine() -> str:
-    """The processor's name and number of logical cores."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        fields: dict[str, str] = {}
-        for line in cpuinfo.read_text().splitlines():
-            key, _, value = line.partition(":")
-            fields[key.strip()] = value.strip()
-        model = fields.get("model name", model)
-        if "cpu family" in fields:  # virtual machines often hide the model's name
-            model += f" (family {fields['cpu family']}, model {fields.get('model', '?')})"
-    return f"{model}, {os.cpu_count()} cores"

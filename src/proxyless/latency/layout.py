@@ -35,11 +35,18 @@ class Layout:
 
     Args:
         operators: by signature, see :func:`proxyless.latency.operators.signature`.
-        candidates: signature of each candidate by choice; None where nothing is run (Zero beside a shortcut).
+        candidates: signature of each candidate by choice; None where nothing is run: an identity, or Zero beside a
+            shortcut.
     """
 
     operators: Mapping[str, Operator]
     candidates: Mapping[str, Mapping[str, str | None]]
+
+    def names(self) -> dict[str, str]:
+        """What each operator is called in messages, by signature: one of the candidates that run it."""
+        return {
+            key: f"{op} of choice {name}" for name, row in self.candidates.items() for op, key in row.items() if key
+        }
 
     def weight_mib(self) -> Rows:
         """MiB of weights of each candidate."""
@@ -96,7 +103,7 @@ def layout(supernet: Supernet, shapes: Shapes) -> Layout:
         for index, operation in enumerate(choice.operations):
             module = settled(choice, index)
             if isinstance(module, nn.Identity):
-                candidates[name][operation] = None  # Zero beside a shortcut: nothing is run
+                candidates[name][operation] = None  # nothing is run
                 continue
             key = signature(module, example_inputs(inputs[name]))
             candidates[name][operation] = key

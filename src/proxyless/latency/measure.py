@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -15,13 +16,15 @@ from proxyless.errors import ProxylessError
 from proxyless.latency import identity
 from proxyless.latency.calibration import calibrated
 from proxyless.latency.device import Device
-from proxyless.latency.layout import layout, spread_paths
+from proxyless.latency.layout import Layout, layout, spread_paths
 from proxyless.latency.operators import example_inputs
 from proxyless.latency.partial import choose, completed
 from proxyless.latency.runtimes import Prepared, runtime
+from proxyless.latency.steady import steady
 from proxyless.latency.store import Store
+from proxyless.latency.system import usable_cores
 from proxyless.latency.table import LatencyTable, MeasuredNetwork
-from proxyless.latency.timing import Conditions, Effort, Interval, Round, intervals, missing, steady, time_interleaved
+from proxyless.latency.timing import Conditions, Effort, Interval, Round, intervals, missing, time_interleaved
 from proxyless.supernet import Shapes, Supernet
 
 Advance = Callable[[float], None]
@@ -29,6 +32,9 @@ Advance = Callable[[float], None]
 
 NETWORKS = 32
 """Whole networks measured to fit a table's correction."""
+
+ANCHORS = 8
+"""Operators known from an earlier session that are measured again with new ones, to put both on one level."""
 
 LOAD_SHARE = 0.3
 """Share of the progress bar for converting and loading, which takes about that share of the time."""
@@ -61,6 +67,9 @@ def measure_exported(
 
     Args:
         shapes: of the inputs, batch included.
+
+    Raises:
+        ProxylessError: the file or the network cannot be run.
     """
     program = runtime(device.runtime)
     if not program.reads_onnx:
@@ -105,19 +114,22 @@ def measure_table(
         program = runtime(device.runtime)
         found = layout(supernet, shapes)
         store = Store(cache, device) if cache else None
-        history = store.load() if store else []
+        history = _rounds_of(found, store.load()) if store else []
+        unknown = set(missing(list(found.operators), history, effort))
+        stored, _ = intervals([key for key in found.operators if key not in unknown], history, effort)
         taken = list(found.operators) if share == 1 else choose(found, share, seed)
-        wanted = missing(taken, history, effort)
-        where = {key: f"{op} of choice {name}" for name, row in found.candidates.items() for op, key in row.items()}
+        wanted = [key for key in taken if key in unknown]
+        anchors = list(stored)[:: max(1, len(stored) // ANCHORS)][:ANCHORS] if wanted else []
+        names = found.names()
         paths = spread_paths(supernet, networks, seed=seed)
         prepared: dict[str, Prepared] = {}
-        total = len(wanted) + len(paths)
-        for key in wanted:
+        total = len(wanted) + len(anchors) + len(paths)
+        for key, name in [*((key, key) for key in wanted), *((key, f"anchor {key}") for key in anchors)]:
             operator = found.operators[key]
             try:
-                prepared[key] = program.prepare(operator.module, example_inputs(operator.shapes), device)
+                prepared[name] = program.prepare(operator.module, example_inputs(operator.shapes), device)
             except ProxylessError as error:
-                raise ProxylessError(f"{where[key]} on {device.name} ({device.runtime}): {error}") from error.__cause__
+                raise ProxylessError(f"{names[key]} on {device.name} ({device.runtime}): {error}") from error.__cause__
             advance(LOAD_SHARE * len(prepared) / total)
         inputs = example_inputs(shapes)
         for number, path in enumerate(paths):
@@ -136,9 +148,10 @@ def measure_table(
             on_round=keep,
             advance=lambda share: advance(LOAD_SHARE + (1 - LOAD_SHARE) * share),
         )
-    before = {key for done in history for key in done.bursts}
-    stored, _ = intervals([key for key in found.operators if key in before and key not in times], history, effort)
-    known = {key: time for key, time in (stored | times).items() if key in found.operators}
+    # A machine is not equally fast in two sessions: blocks measured in different ones could not be compared.
+    level = float(np.median([times[f"anchor {key}"].ms / stored[key].ms for key in anchors])) if anchors else 1.0
+    known = {key: Interval(t.ms * level, t.low_ms * level, t.high_ms * level) for key, t in stored.items()}
+    known |= {key: times[key] for key in wanted}
     table = completed(found, known, identity.describe(device))
     measured = tuple(
         _network(architecture_of(supernet, path).choices, times[f"network {number}"])
@@ -157,12 +170,22 @@ def recalibrated(
     alike since then goes into the correction.
     """
     candidates = {name: choice.operations for name, choice in supernet.choices.items()}
-    paths = [indices(network.choices, candidates) for network in table.networks]
+    chosen = [network.choices for network in table.networks if network.role == "calibration"]
     shapes: Shapes = ((device.batch, *input_shape),)
-    times, conditions = measure_networks([derive(supernet, path) for path in paths], shapes, device, effort)
-    networks = tuple(_network(network.choices, t) for network, t in zip(table.networks, times, strict=True))
+    modules = [derive(supernet, indices(choices, candidates)) for choices in chosen]
+    times, conditions = measure_networks(modules, shapes, device, effort)
+    networks = tuple(_network(choices, time) for choices, time in zip(chosen, times, strict=True))
     table = replace(table, networks=networks, conditions=asdict(conditions))
     return calibrated(table, layout(supernet, shapes).weight_mib())
+
+
+def _rounds_of(layout: Layout, rounds: Sequence[Round]) -> list[Round]:
+    """What ``rounds`` hold of the operators of ``layout``."""
+    kept = [
+        Round({key: ms for key, ms in done.bursts.items() if key in layout.operators}, done.other_cores)
+        for done in rounds
+    ]
+    return [done for done in kept if done.bursts]
 
 
 def _network(choices: Mapping[str, str], time: Interval) -> MeasuredNetwork:
@@ -171,7 +194,15 @@ def _network(choices: Mapping[str, str], time: Interval) -> MeasuredNetwork:
 
 @contextmanager
 def _measuring(device: Device) -> Iterator[None]:
-    """PyTorch on one thread, since its waiting threads would disturb the clock, and what runs here on fixed cores."""
+    """PyTorch on one thread, since its waiting threads would disturb the clock, and what runs here on fixed cores.
+
+    Raises:
+        ProxylessError: the device has more threads than there are cores.
+    """
+    if device.threads > usable_cores():
+        raise ProxylessError(
+            f"device {device.name}: {device.threads} threads, but this process may use {usable_cores()} cores"
+        )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

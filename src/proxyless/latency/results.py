@@ -19,7 +19,7 @@ from proxyless.latency.adapt import adapt
 from proxyless.latency.bundle_runner import BUNDLE, RESULTS
 from proxyless.latency.calibration import calibrated
 from proxyless.latency.layout import Layout, layout
-from proxyless.latency.table import LatencyTable, MeasuredNetwork
+from proxyless.latency.table import Entry, LatencyTable, MeasuredNetwork
 from proxyless.latency.timing import Conditions, Interval
 from proxyless.supernet import Shapes, Supernet
 
@@ -161,7 +161,8 @@ def table_of(results: Results, supernet: Supernet) -> LatencyTable:
                 raise ProxylessError(f"{source}: the manifest has no file of {operation} of choice {name}")
             if key and _stem(manifest.operators[key]) not in results.times:
                 raise ProxylessError(
-                    f"{source}: no time of {operation} of choice {name}, which is {manifest.operators[key]}"
+                    f"{source}: no time of {operation} of choice {name}, which is {manifest.operators[key]}; time it,"
+                    " or give tables of other devices by --adapt"
                 )
     known = {
         key: results.times[_stem(file)] for key, file in manifest.operators.items() if _stem(file) in results.times
@@ -191,6 +192,7 @@ def table_adapted(results: Results, supernet: Supernet, known: Mapping[str, Late
             table.check(supernet)
         except ProxylessError as error:
             raise ProxylessError(f"{source}: {error}") from None
+        found.check(table, source)
     networks = _networks(results, supernet)
     candidates = {name: choice.operations for name, choice in supernet.choices.items()}
     paths = [indices(network.choices, candidates) for network in networks]
@@ -199,14 +201,22 @@ def table_adapted(results: Results, supernet: Supernet, known: Mapping[str, Late
     except ProxylessError as error:
         raise ProxylessError(f"{results.source}: {error}") from None
     table = LatencyTable.of_cost(adapted.table, results.device)
+    reach = iter(2 * np.sqrt(np.maximum(np.diag(adapted.covariance)[1:], 0)))  # about 95 %, in the order of the entries
     entries = {
         name: {
-            op: replace(entry, operator=found.candidates[name][op], measured=found.candidates[name][op] is None)
-            for op, entry in row.items()
+            op: _adapted(entry, found.candidates[name][op], float(within))
+            for (op, entry), within in zip(row.items(), reach, strict=False)
         }
         for name, row in table.entries.items()
     }
     return replace(table, entries=entries, networks=networks, conditions=results.conditions)
+
+
+def _adapted(entry: Entry, operator: str | None, reach_ms: float) -> Entry:
+    if operator is None:
+        return entry
+    low, high = max(0.0, entry.ms - reach_ms), entry.ms + reach_ms
+    return replace(entry, low_ms=low, high_ms=high, operator=operator, measured=False)
 
 
 def _layout(results: Results, supernet: Supernet) -> Layout:

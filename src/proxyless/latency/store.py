@@ -21,6 +21,7 @@ class Store:
     def __init__(self, folder: Path, device: Device) -> None:
         self.path = folder / f"{device.name}-{identity.key(device)}.jsonl"
         self.device = device
+        self.begun = False
 
     def load(self) -> list[Round]:
         """All rounds; lines that are broken or of another kind are passed over."""
@@ -37,11 +38,16 @@ class Store:
     def add(self, done: Round) -> None:
         """Append a round."""
         with suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if not self.path.exists():
-                files.append_json_line(self.path, {"device": identity.describe(self.device)})
-            elif not self.path.read_bytes().endswith(b"\n"):  # a line was cut off by a kill
-                with self.path.open("a", encoding="utf-8") as file:
-                    file.write("\n")
+            if not self.begun:
+                self._begin()
             bursts = {key: round(ms, 7) for key, ms in done.bursts.items()}
             files.append_json_line(self.path, {"bursts": bursts, "other_cores": done.other_cores})
+
+    def _begin(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if not self.path.exists():
+            files.append_json_line(self.path, {"device": identity.describe(self.device)})
+        elif not self.path.read_bytes().endswith(b"\n"):  # a line was cut off by a kill
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write("\n")
+        self.begun = True

@@ -6,9 +6,11 @@ expectation (paper, section 3.3) and the derivation of a network under a budget 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,12 @@ class Cost(ABC):
         """Cost of each candidate."""
 
     def matrix(self) -> Tensor:
-        """The rows padded with zeros to (choices, most candidates of a choice), float64."""
+        """The rows padded with zeros to (choices, most candidates of a choice), float64; not to be written to."""
+        return self._matrix
+
+    @cached_property
+    def _matrix(self) -> Tensor:
+        # Every architecture step asks for it.
         rows = [list(row.values()) for row in self.rows.values()]
         widest = max(len(row) for row in rows)
         return torch.tensor([row + [0.0] * (widest - len(row)) for row in rows], dtype=torch.float64)
@@ -204,16 +211,32 @@ class LatencyTable(Cost):
         """
         value = files.read_json(path)
         try:
+            if "times" in value:
+                raise ProxylessError(f"{path}: timings of a bundle: `proxyless measure --from` makes a table of them")
             if value["format"] != FORMAT or value["unit"] != "ms":
                 raise ProxylessError(f"{path}: a latency table of another format or unit; measure it again")
             networks = [{k: v for k, v in network.items() if k != "predicted_ms"} for network in value["networks"]]
+            device = dict(value["device"])
+            for name in ("name", "runtime", "runtime_version", "machine"):
+                if not isinstance(device[name], str):
+                    raise ProxylessError(f"{path}: not a latency table: {name} of its device must be text")
             return cls(
-                device=value["device"],
-                fixed_ms=float(value["fixed_ms"]),
-                entries={n: {op: Entry(**t) for op, t in row.items()} for n, row in value["choices"].items()},
+                device=device,
+                fixed_ms=_finite(value["fixed_ms"]),
+                entries={n: {op: _entry(**t) for op, t in row.items()} for n, row in value["choices"].items()},
                 networks=tuple(MeasuredNetwork(**network) for network in networks),
                 correction=value["correction"],
                 conditions=value["conditions"],
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ProxylessError(f"{path}: not a latency table ({type(error).__name__}: {error})") from None
+
+
+def _entry(ms: Any, low_ms: Any, high_ms: Any, in_network_ms: Any, **others: Any) -> Entry:
+    return Entry(_finite(ms), _finite(low_ms), _finite(high_ms), _finite(in_network_ms), **others)
+
+
+def _finite(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no number of ms")
+    return float(value)

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import gc
 import os
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -32,9 +30,6 @@ SLOWER = 0.08
 
 WHOLE = 4
 """Modules that a round must have to be judged as a whole: of fewer, one that is noisy by itself would decide."""
-
-LARGE_BLOCK = 31 << 20
-"""Bytes: just below the 32 MiB up to which the C library of Linux learns to keep freed blocks."""
 
 QUANTILE = 0.25
 RESAMPLES = 200
@@ -101,13 +96,18 @@ class Conditions:
     wide: int
     busy: bool
 
-    def warning(self) -> str:
-        """What to tell the user of a busy machine."""
-        used = "" if self.other_cores is None else f"; other programs used {self.other_cores:.1f} cores"
-        return (
-            f"the machine was busy in {self.disturbed} of {self.rounds} rounds{used}: latencies are not to be trusted,"
-            " measure again when it is idle"
-        )
+    def warnings(self) -> list[str]:
+        """What to tell the user: a line for a busy machine, a line for intervals that stayed wide."""
+        told = []
+        if self.busy:
+            used = "" if self.other_cores is None else f"; other programs used {self.other_cores:.1f} cores"
+            told.append(
+                f"the machine was busy in {self.disturbed} of {self.rounds} rounds{used}: latencies are not to be"
+                " trusted, measure again when it is idle"
+            )
+        if self.wide:
+            told.append(f"{self.wide} latencies are known less well than asked: more seconds (limit-s) would help")
+        return told
 
 
 def time_interleaved(
@@ -189,7 +189,7 @@ def missing(names: Mapping[str, Any] | Sequence[str], rounds: Sequence[Round], e
     kept = [r for r, good in zip(rounds, undisturbed(rounds), strict=True) if good]
     counts = _counts(kept, names)
     enough = [name for name in names if counts[name] >= effort.rounds]
-    found, _ = intervals(enough, kept, effort) if enough else ({}, False)
+    found, _ = intervals(enough, rounds, effort) if enough else ({}, False)
     return [name for name in names if name not in found or not narrow(found[name], effort)]
 
 
@@ -221,7 +221,8 @@ def intervals(
 ) -> tuple[dict[str, Interval], bool]:
     """Lower quartile over the undisturbed rounds, with its 95 % interval under resampling of the rounds.
 
-    A module with fewer undisturbed rounds than asked is given all its rounds; the second value says that one was.
+    A module with fewer undisturbed rounds than asked, and than half of its rounds or three, is given all of them; the
+    second value says that one was.
     """
     good = undisturbed(rounds)
     busy = False
@@ -230,7 +231,7 @@ def intervals(
     for name in names:
         everything = [r.bursts[name] for r in rounds if name in r.bursts]
         kept = [r.bursts[name] for r, fine in zip(rounds, good, strict=True) if fine and name in r.bursts]
-        if len(kept) < effort.rounds and len(kept) < len(everything):
+        if len(kept) < len(everything) and len(kept) < min(effort.rounds, max(3, len(everything) // 2)):
             kept, busy = everything, True
         by_count.setdefault(len(kept), []).append((name, kept))
     for count, group in by_count.items():
@@ -242,55 +243,6 @@ def intervals(
         for (name, _), value, low, high in zip(group, values, lows, highs, strict=True):
             found[name] = Interval(float(value), float(min(low, value)), float(max(high, value)))
     return {name: found[name] for name in names}, busy
-
-
-@contextmanager
-def steady(threads: int) -> Iterator[None]:
-    """Holds fixed what the times of modules that are loaded and timed meanwhile would otherwise change with.
-
-    This thread, and those it starts, stay on ``threads`` idle cores, on systems that have a call for it: a thread that
-    moves leaves its caches behind. And memory that an inference frees stays with the process.
-    """
-    _keep_freed_memory()
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, _idlest(allowed, threads))
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, allowed)
-
-
-def _keep_freed_memory() -> None:
-    """Make the allocator of Linux (glibc) keep freed blocks of up to 32 MiB instead of returning them to the system.
-
-    Up to which size it keeps them, it learns from what the process has freed before. The same feature map then costs
-    nothing, or is mapped and zeroed anew in every inference, which can take a third of a network's time. Freeing one
-    large block teaches it once and for all, and has no effect elsewhere.
-    """
-    block = np.empty(LARGE_BLOCK, np.uint8)
-    del block
-
-
-def _idlest(cores: set[int], count: int) -> list[int]:
-    """``count`` cores that are idle at the moment; of equals the last, as the first serves most interrupts."""
-    before = _idle_ticks()
-    time.sleep(0.1)
-    idle = {core: ticks - before.get(core, ticks) for core, ticks in _idle_ticks().items() if core in cores}
-    most = max(idle.values(), default=0)
-    return sorted(cores, key=lambda core: (idle.get(core, 0) >= 0.7 * most, core))[-count:]
-
-
-def _idle_ticks() -> dict[int, int]:
-    """How long each core has been idle, in the system's ticks; empty where it does not tell."""
-    try:
-        with open("/proc/stat", encoding="ascii") as file:
-            fields = [line.split() for line in file if re.match(r"cpu\d", line)]
-        return {int(name[3:]): int(idle) for name, _, _, _, idle, *_ in fields}
-    except (OSError, ValueError):
-        return {}
 
 
 def _counts(rounds: Sequence[Round], names: Mapping[str, Any] | Sequence[str]) -> dict[str, int]:

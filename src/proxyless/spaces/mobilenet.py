@@ -71,6 +71,8 @@ class MobileNetSpace:
         assert self.width is not None
         if self.classes < 2:
             raise ProxylessError(f"space mobilenet: classes must be at least 2, got {self.classes}")
+        if self.channels < 1:
+            raise ProxylessError(f"space mobilenet: channels must be at least 1, got {self.channels}")
         if self.image_size < 8:
             raise ProxylessError(f"space mobilenet: image_size must be at least 8 px, got {self.image_size}")
         if not 0.1 <= self.width <= 8:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from proxyless.errors import ProxylessError, first_line
 from proxyless.latency.device import Device, Precision
+from proxyless.latency.runtimes import check_precision
 from proxyless.latency.runtimes.clock import wall_clock_ms
 from proxyless.supernet import evaluation
 
@@ -41,8 +42,7 @@ class LiteRTCpu:
             raise _missing(error) from None
 
     def prepare(self, module: nn.Module, inputs: Sequence[Tensor], device: Device) -> _Interpreter:
-        if device.precision not in (Precision.FLOAT32, Precision.INT8):
-            raise ProxylessError(f"LiteRT on the CPU runs float32 and int8 networks, not {device.precision}")
+        check_precision(device, Precision.FLOAT32, Precision.INT8)
         with _silence():
             arrays = [_channels_last(x).contiguous().numpy() for x in inputs]
             content = _converted(module, inputs)

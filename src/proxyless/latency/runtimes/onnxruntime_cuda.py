@@ -63,8 +63,10 @@ class OnnxRuntimeCuda:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = device.threads
         options.log_severity_level = 3
+        options.add_session_config_entry("session.force_spinning_stop", "1")  # its threads, of the sessions beside it
         providers = [*self.providers(device), "CPUExecutionProvider"]
         session = onnxruntime.InferenceSession(self.converted(model, device), options, providers=providers)
+        session.disable_fallback()  # to the CPU, silently
         # Where a library is missing or of another version, it goes on with the next provider and only logs it.
         if session.get_providers()[0] != self.provider:
             raise ProxylessError(

@@ -1,0 +1,42 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from proxyless.latency import system
+from proxyless.latency.system import machine, usable_cores
+
+
+@pytest.fixture
+def tells(monkeypatch):
+    """Makes the files of the system hold what a dictionary says."""
+    return lambda texts: monkeypatch.setattr(system, "system_text", lambda path: texts.get(path, ""))
+
+
+def test_a_processor_is_named_with_its_family_since_virtual_machines_hide_the_model(tells):
+    fields = "processor : 0\nmodel name : AMD EPYC\ncpu family : 26\nmodel : 2\n\nprocessor : 1\nmodel name : AMD EPYC"
+    tells({"/proc/cpuinfo": fields})
+    assert machine() == f"AMD EPYC (family 26, model 2), {os.cpu_count()} cores"
+
+
+def test_a_board_is_named_as_it_names_itself(tells):
+    board = "Raspberry Pi 5 Model B Rev 1.0"
+    tells({"/proc/cpuinfo": "processor : 0\nBogoMIPS : 108.00", "/proc/device-tree/model": board})
+    assert machine() == f"{board}, {os.cpu_count()} cores"
+
+
+def test_a_system_that_tells_nothing_still_has_a_name(tells):
+    tells({})
+    assert machine().endswith(f", {os.cpu_count()} cores")
+
+
+def test_files_that_are_not_there_are_empty_and_line_ends_of_all_kinds_left_out(tmp_path):
+    (tmp_path / "model").write_bytes(b"a board\0\n")
+    assert system.system_text(str(tmp_path / "model")) == "a board"
+    assert system.system_text(str(tmp_path / "none")) == system.system_text(str(tmp_path)) == ""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell")
+def test_the_usable_cores_are_those_the_system_allows():
+    allowed = next(line for line in Path("/proc/self/status").read_text().splitlines() if "Cpus_allowed:" in line)
+    assert usable_cores() == int(allowed.split()[1].replace(",", ""), 16).bit_count()
