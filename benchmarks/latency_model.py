@@ -38,7 +38,8 @@ from proxyless.latency.operators import example_inputs
 from proxyless.latency.partial import most_telling
 from proxyless.latency.physical import fit_physical
 from proxyless.latency.runtimes import Prepared, runtime
-from proxyless.latency.timing import Effort, pinned, time_interleaved
+from proxyless.latency.steady import steady
+from proxyless.latency.timing import Effort, time_interleaved
 from proxyless.spaces.mobilenet import MobileNetSpace
 
 Array = NDArray[np.float64]
@@ -94,7 +95,7 @@ def measure(target: Device, spaces: Sequence[Space], networks: int, effort: Effo
         for number, path in enumerate(spread_paths(supernet, networks, seed=0)):
             add(f"network {size} {width} {number}", derive(supernet, path), shapes, (size, width))
         print(f"{size} px, width {width}: {len(prepared)} modules prepared", flush=True)
-    with pinned(target.threads):
+    with steady(target.threads):
         found, conditions = time_interleaved(prepared, effort)
     rows = [
         Row(tuple(where[key]), key.startswith("network"), Measured(launched[key], time.ms, time.low_ms, time.high_ms))

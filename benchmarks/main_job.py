@@ -71,7 +71,8 @@ def latencies(runs: list[Path]) -> list[float]:
     """ms of the exported networks, measured in turn in one process."""
     from proxyless.export.onnx import session
     from proxyless.latency.runtimes.clock import wall_clock_ms
-    from proxyless.latency.timing import Effort, pinned, time_interleaved
+    from proxyless.latency.steady import steady
+    from proxyless.latency.timing import Effort, time_interleaved
 
     class Model:
         def __init__(self, run: Path) -> None:
@@ -82,7 +83,7 @@ def latencies(runs: list[Path]) -> list[float]:
         def times_ms(self, count: int) -> np.ndarray:
             return wall_clock_ms(lambda: self.session.run(None, self.feed), count)
 
-    with pinned(1):
+    with steady(1):
         found, _ = time_interleaved({str(run): Model(run) for run in runs}, Effort(rounds=30, burst_ms=20))
     return [interval.ms for interval in found.values()]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import proxyless
 
 ROOT = Path(proxyless.__file__).parent
+REPOSITORY = Path(__file__).parent.parent
 
 # Package or module -> what it may import of ours, beside itself. Read from top to bottom: imports point upwards only.
 CORE = {"errors", "files", "choice", "supernet", "architecture"}
@@ -162,3 +164,19 @@ def test_import_proxyless_loads_no_torch():
     code = "import sys, proxyless; print('torch' in sys.modules, proxyless.__version__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.split() == ["False", proxyless.__version__]
+
+
+PROGRAMS = [
+    path for folder in ("benchmarks", "examples", "docs") for path in sorted((REPOSITORY / folder).glob("*.py"))
+]
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_what_programs_beside_the_package_import_from_it_is_there(path: Path):
+    """Also inside functions, which a benchmark of many minutes may reach at its very end."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "proxyless":
+            module = importlib.import_module(str(node.module))
+            for alias in node.names:
+                if not hasattr(module, alias.name):
+                    importlib.import_module(f"{node.module}.{alias.name}")
