@@ -35,6 +35,7 @@ ALLOWED = {
     "zoo": CORE | {"spaces", "latency.operators"},
     "summary": CORE | {"latency"},
     "run_folder": {"errors", "files", "settings"},
+    "deployment": CORE | {"export", "latency", "run_folder"},
     "stages": None,
     "delivery": None,
     "pipeline": None,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -220,6 +222,22 @@ def test_export_and_report_are_made_again(finished):
     assert "report.html" in proxyless("report", run).stdout
     assert (run / "model.onnx").read_bytes() == (run / "model.onnx.before").read_bytes()
     assert (run / "report.html").exists()
+
+
+def test_other_files_of_the_network_are_written_when_asked_for(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished[0], run)
+    assert proxyless("export", run, "--int8").stdout.endswith(f"{run / 'model.int8.onnx'}\n")
+    lines = proxyless("evaluate", run).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["data", "PyTorch", "model.onnx", "model.int8.onnx"]
+    if find_spec("litert_torch") is None:
+        refused = proxyless("export", run, "--tflite", check=2)
+        assert refused.stderr.count("\n") == 1
+        assert "model.tflite: " in refused.stderr
+        assert "pip install 'proxyless[litert]'" in refused.stderr
+    else:
+        proxyless("export", run, "--int8", "--tflite")
+        assert {path.name for path in run.glob("*.tflite")} == {"model.tflite", "model.int8.tflite"}
 
 
 def test_measure_writes_a_table(tmp_path):

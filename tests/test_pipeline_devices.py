@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from proxyless import ProxylessError, Supernet, delivery, pipeline, spaces
+from proxyless.latency import runtimes
 from proxyless.latency.device import device
 from proxyless.latency.measure import measure_table
 from proxyless.latency.table import LatencyTable
@@ -56,17 +58,41 @@ def test_for_int8_a_quantised_network_is_handed_over_with_its_accuracy(tmp_path)
     assert session.get_inputs()[0].shape[1:] == [1, 8, 8]
     assert (run / "model.int8.onnx").stat().st_size < (run / "model.onnx").stat().st_size
     found = delivery.evaluate(RunFolder(run))
-    assert found["test_accuracy_int8"] == result["test_accuracy_int8"]
-    assert abs(found["test_accuracy_int8"] - found["test_accuracy"]) < 0.1
+    assert result["device_file"] == "model.int8.onnx"
+    assert list(found["test_accuracy_files"]) == ["model.onnx", "model.int8.onnx"]
+    assert found["test_accuracy_files"]["model.onnx"] == pytest.approx(found["test_accuracy"])
+    assert found["test_accuracy_files"]["model.int8.onnx"] == result["test_accuracy_device_file"]
+    assert abs(result["test_accuracy_device_file"] - found["test_accuracy"]) < 0.1
     assert result["latency_measured_ms"] > 0
 
 
-def test_a_runtime_that_reads_no_onnx_is_measured_on_the_network_itself(tmp_path):
+def test_a_runtime_that_runs_no_files_is_measured_on_the_network_itself(tmp_path):
     result = pipeline.search(TINY.replace({"device": "cpu-torch"}), tmp_path / "run").values
     assert result["device"]["runtime"] == "torch"
     assert result["latency_measured_ms"] > 0
-    assert result["test_accuracy_int8"] is None
-    assert not (tmp_path / "run" / "model.int8.onnx").exists()
+    assert result["device_file"] is None
+    assert result["test_accuracy_device_file"] is None
+    assert [path.name for path in RunFolder(tmp_path / "run").models()] == ["model.onnx"]
+
+
+@pytest.mark.skipif(
+    find_spec("litert_torch") is None, reason="LiteRT is not installed: pip install 'proxyless[litert]'"
+)
+@pytest.mark.parametrize(("name", "file"), [("cpu-litert", "model.tflite"), ("cpu-litert-int8", "model.int8.tflite")])
+def test_for_litert_a_tflite_file_is_handed_over_and_measured_with_its_accuracy(name, file, tmp_path, monkeypatch):
+    from ai_edge_litert.interpreter import Interpreter
+
+    run = RunFolder(tmp_path / "run")
+    result = pipeline.search(TINY.replace({"device": name}), run.path).values
+    assert result["device_file"] == file
+    assert result["latency_measured_ms"] > 0
+    interpreter = Interpreter(str(run.path / file))
+    assert list(interpreter.get_input_details()[0]["shape"]) == [1, 8, 8, 1]
+    found = delivery.evaluate(run)
+    assert found["test_accuracy_files"][file] == result["test_accuracy_device_file"]
+    assert abs(result["test_accuracy_device_file"] - found["test_accuracy"]) < (0.1 if "int8" in file else 0.001)
+    monkeypatch.setattr(runtimes, "find_spec", lambda package: None if "litert" in package else "here")
+    assert delivery.evaluate(run)["test_accuracy_files"] == found["test_accuracy_files"] | {file: None}
 
 
 def test_a_table_measured_elsewhere_is_a_device(tmp_path, monkeypatch):

@@ -206,7 +206,7 @@ def _write_model(folder: Path, file: str, module: nn.Module, inputs: Sequence[Te
     content = to_onnx(module, inputs, dynamic_batch=False)
     (folder / file).write_bytes(content)
     if tflite:
-        from proxyless.latency.runtimes.litert_cpu import to_tflite
+        from proxyless.export.litert import to_tflite
 
         (folder / file).with_suffix(".tflite").write_bytes(to_tflite(module, inputs))
     # An input that the module does not read has been lost in the export.

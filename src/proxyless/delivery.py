@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from proxyless import data, files, spaces, summary
+from proxyless import data, deployment, files, spaces, summary
 from proxyless.architecture import Architecture
 from proxyless.data import ImageData
 from proxyless.errors import ProxylessError, first_line
 from proxyless.latency import measure as measuring
-from proxyless.latency.device import Device, Precision
 from proxyless.latency.identity import describe as describe_device
 from proxyless.latency.operators import count_macs, count_parameters, example_inputs
-from proxyless.latency.runtimes import runtime
 from proxyless.latency.table import LatencyTable
 from proxyless.latency.timing import Interval
 from proxyless.progress import Reporter
@@ -56,19 +54,30 @@ def load_network(run: RunFolder) -> nn.Module:
     return network.eval()
 
 
-def export(run: RunFolder, images: Tensor | None = None) -> float:
-    """Write ``model.onnx`` of a trained run; returns the largest difference to PyTorch's outputs on ``images``.
+def export(run: RunFolder, others: Sequence[Path] = ()) -> float:
+    """Write ``model.onnx`` of a trained run, and ``others`` of its :class:`RunFolder`'s files, compared with PyTorch on
+    held-out images of the run's data; returns the largest difference of ``model.onnx``.
 
-    Args:
-        images: normalised images to compare on; those of the run's data, its first held-out ones, when None.
+    Raises:
+        ProxylessError: the run is not trained, its data has changed, or the network cannot be converted, or
+            what an other file needs is not installed.
     """
+    for path in others:
+        if reason := deployment.not_runnable(path):
+            raise ProxylessError(f"{path.name}: {reason}")
+    network = load_network(run)
+    images = next(iter(recorded_data(run).loader("valid", batch_size=32)))[0]
+    difference = _onnx(run, network, images)
+    for path in others:
+        deployment.write(run, path, network, images)
+    return difference
+
+
+def _onnx(run: RunFolder, network: nn.Module, images: Tensor) -> float:
+    """Write ``model.onnx``; returns the largest difference to PyTorch's outputs on ``images``."""
     from proxyless.export import onnx
 
-    if images is None:
-        images = next(iter(recorded_data(run).loader("valid", batch_size=32)))[0]
-    network = load_network(run)
-    description = files.read_json(run.need(run.model, "train"))
-    return onnx.export(network, images, run.onnx, metadata=description)
+    return onnx.export(network, images, run.onnx, metadata=files.read_json(run.need(run.model, "train")))
 
 
 def recorded_data(run: RunFolder) -> ImageData:
@@ -94,17 +103,21 @@ def finish(job: Job, architecture: Architecture) -> Result:
     files.write_json(run.model, describe)
     batches = Batches(images, settings.training.batch_size, settings.seed, torch.device("cpu"))
     held_out = next(iter(images.loader("valid", batch_size=32)))[0]
-    difference = export(run, held_out)
+    difference = _onnx(run, network, held_out)
     matrix, _ = confusion(network, batches.test())
     held_out_matrix, _ = confusion(network, batches.valid())
     files.write_json(run.confusion, {"classes": list(images.classes), "matrix": matrix.tolist()})
     inputs = example_inputs(((1, *space.input_shape),))
-    int8_accuracy = _int8(job, batches, held_out) if _wants_int8(target) else None
-    measured = _measured(job, network) if target.here else None
+    handed_over = deployment.device_file(run, target)
+    other = handed_over if handed_over != run.onnx else None  # model.onnx is compared with PyTorch
+    if other:
+        deployment.write(run, other, network, held_out, batch=target.batch)
+    measured = _measured(job, network, handed_over) if target.here else None
     values: dict[str, Any] = {
         "test_accuracy": float(matrix.diagonal().sum() / matrix.sum()),
         "valid_accuracy": float(held_out_matrix.diagonal().sum() / held_out_matrix.sum()),
-        "test_accuracy_int8": int8_accuracy,
+        "device_file": handed_over.name if handed_over else None,
+        "test_accuracy_device_file": deployment.accuracy(other, batches.test()) if other else None,
         "test_images": int(matrix.sum()),
         "parameters": count_parameters(network),
         "macs": count_macs(network, inputs),
@@ -139,44 +152,21 @@ def finished(run: RunFolder, log: Reporter) -> Result:
     return Result(run, files.read_json(run.result))
 
 
-def _measured(job: Job, network: nn.Module) -> Interval:
-    """Latency of what is handed over for the device, as it was written."""
+def _measured(job: Job, network: nn.Module, model: Path | None) -> Interval:
+    """Latency of what is handed over for the device: the file ``model`` as it was written, or the network itself."""
     shapes = ((job.target.batch, *job.space.input_shape),)
-    model = job.run.int8 if _wants_int8(job.target) else job.run.onnx
-    found, conditions = measuring.measure_exported(model, network, shapes, job.target, effort(job.settings, share=0.25))
+    enough = effort(job.settings, share=0.25)
+    if model:
+        found, conditions = measuring.measure_file(model, shapes, job.target, enough)
+    else:
+        (found,), conditions = measuring.measure_networks([network], shapes, job.target, enough)
     warn(conditions, job.log)
     return found
 
 
-def _wants_int8(target: Device) -> bool:
-    """Whether the device runs ONNX files in int8."""
-    return target.here and target.precision is Precision.INT8 and runtime(target.runtime).reads_onnx
-
-
-def _int8(job: Job, batches: Batches, images: Tensor) -> float:
-    """Write ``model.int8.onnx``, its ranges taken from held-out ``images``; returns its accuracy on the test split."""
-    from proxyless.export import onnx
-    from proxyless.export.quantize import quantized
-
-    content = quantized(job.run.onnx.read_bytes(), [[images.numpy()]])
-    with files.replacing(job.run.int8) as temporary:
-        temporary.write_bytes(content)
-    return _onnx_accuracy(onnx.session(job.run.int8), batches.test())
-
-
-def _onnx_accuracy(session: Any, batches: Iterable[Batch]) -> float:
-    """Share of images that an ONNX Runtime session classifies rightly."""
-    from proxyless.export import onnx
-
-    correct = total = 0
-    for inputs, targets in batches:
-        correct += int((onnx.run(session, inputs.contiguous().numpy()).argmax(axis=1) == targets.numpy()).sum())
-        total += len(targets)
-    return correct / total
-
-
 def evaluate(run: RunFolder, source: str | None = None) -> dict[str, Any]:
-    """Accuracy of a trained run on the test split of data, with PyTorch and with ONNX Runtime alone.
+    """Accuracy of a trained run on the test split of data, with PyTorch and of each file of the network, run by ONNX
+    Runtime or LiteRT alone: None where that is not installed.
 
     Args:
         source: a data set, or a folder with ``test/`` or class folders in it, with classes of the run; the run's own
@@ -185,20 +175,19 @@ def evaluate(run: RunFolder, source: str | None = None) -> dict[str, Any]:
     Raises:
         ProxylessError: the run is not finished, or the data has other classes.
     """
-    from proxyless.export import onnx
-
     description = files.read_json(run.need(run.model, "search"))
     network = load_network(run)
-    model = onnx.session(run.need(run.onnx, "export"))
+    run.need(run.onnx, "export")
     batches = _evaluated(run, description, source)
     matrix, loss = confusion(network, batches)
-    int8 = _onnx_accuracy(onnx.session(run.int8), batches) if run.int8.exists() else None
     return {
         "data": source or files.read_json(run.data)["source"],
         "test_images": int(matrix.sum()),
         "test_accuracy": float(matrix.diagonal().sum() / matrix.sum()),
-        "test_accuracy_onnx": _onnx_accuracy(model, batches),
-        "test_accuracy_int8": int8,
+        "test_accuracy_files": {
+            path.name: None if deployment.not_runnable(path) else deployment.accuracy(path, batches)
+            for path in run.models()
+        },
         "test_loss": loss,
     }
 

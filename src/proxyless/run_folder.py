@@ -76,9 +76,23 @@ class RunFolder:
         return self.path / "model.onnx"
 
     @property
-    def int8(self) -> Path:
+    def onnx_int8(self) -> Path:
         """The trained network as ONNX with int8 weights and activations, where the device computes so."""
         return self.path / "model.int8.onnx"
+
+    @property
+    def tflite(self) -> Path:
+        """The trained network as a TFLite file, where the device runs these."""
+        return self.path / "model.tflite"
+
+    @property
+    def tflite_int8(self) -> Path:
+        """The same with int8 weights and activations."""
+        return self.path / "model.int8.tflite"
+
+    def models(self) -> list[Path]:
+        """The files there are of the trained network that other programs run, ``model.onnx`` first."""
+        return [path for path in (self.onnx, self.onnx_int8, self.tflite, self.tflite_int8) if path.exists()]
 
     @property
     def model(self) -> Path:

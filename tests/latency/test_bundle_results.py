@@ -19,11 +19,11 @@ import torch
 from proxyless import ProxylessError, derive, spaces
 from proxyless.architecture import Architecture
 from proxyless.bundling import table_from_results, write_bundle
+from proxyless.export import litert
 from proxyless.latency import runtimes
 from proxyless.latency.bundle_readme import README
 from proxyless.latency.device import device
 from proxyless.latency.measure import measure_table
-from proxyless.latency.runtimes import litert_cpu
 from proxyless.latency.timing import Effort
 from proxyless.settings import Settings
 from proxyless.stages import supernet_of
@@ -450,7 +450,7 @@ def test_tflite_files_need_litert_and_say_so_before_any_work(tmp_path, monkeypat
 def test_tflite_files_lie_beside_the_onnx_files(tmp_path, monkeypatch):
     made = []
     monkeypatch.setattr(runtimes, "missing", lambda program: None)
-    monkeypatch.setattr(litert_cpu, "to_tflite", lambda module, inputs: made.append(module) or b"TFL3")
+    monkeypatch.setattr(litert, "to_tflite", lambda module, inputs: made.append(module) or b"TFL3")
     write_bundle(Settings().replace(SMALLEST), tmp_path / "b", classes=3, channels=1, size=8, tflite=True)
     onnx = {path.relative_to(tmp_path).with_suffix("") for path in tmp_path.rglob("*.onnx")}
     assert {path.relative_to(tmp_path).with_suffix("") for path in tmp_path.rglob("*.tflite")} == onnx

@@ -3,7 +3,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from torch import nn
 from proxyless import ProxylessError, Supernet, Zero
 from proxyless.architecture import derive
 from proxyless.choice import settled
+from proxyless.export import litert
 from proxyless.latency.device import Device, Precision
 from proxyless.latency.operators import example_inputs
 from proxyless.latency.runtimes.litert_cpu import LiteRTCpu
@@ -27,14 +27,9 @@ needs_litert = pytest.mark.skipif(
 
 
 def output(prepared) -> np.ndarray:
-    """What the last inference computed, as real numbers, images channels first."""
-    prepared.times_ms(1)
-    detail = prepared.interpreter.get_output_details()[0]
-    values = prepared.interpreter.get_tensor(detail["index"])
-    if detail["dtype"] == np.int8:
-        scale, zero = detail["quantization"]
-        values = (values.astype(np.float32) - zero) * scale
-    return values.transpose(0, 3, 1, 2) if values.ndim == 4 else values
+    """What an inference computes, as real numbers, images channels first."""
+    (found,) = prepared.outputs()
+    return found
 
 
 def expected(module: nn.Module, inputs) -> np.ndarray:
@@ -105,7 +100,7 @@ def test_int8_runs_with_int8_tensors_and_stays_near_pytorch():
     module = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU6(), nn.Conv2d(8, 8, 3, padding=1, groups=8))
     inputs = example_inputs(((1, 3, 8, 8),))
     prepared = LiteRTCpu().prepare(module, inputs, INT8)
-    assert prepared.interpreter.get_input_details()[0]["dtype"] == np.int8
+    assert prepared.session.interpreter.get_input_details()[0]["dtype"] == np.int8
     reference = expected(module, inputs)
     difference = np.abs(output(prepared) - reference).max()
     assert 0 < difference < 0.1 * np.abs(reference).max()
@@ -114,7 +109,7 @@ def test_int8_runs_with_int8_tensors_and_stays_near_pytorch():
 @needs_litert
 def test_images_enter_and_leave_without_transpositions():
     block = nn.Sequential(nn.Conv2d(3, 6, 1), nn.Conv2d(6, 6, 3, stride=2, padding=1, groups=6), nn.Conv2d(6, 4, 1))
-    interpreter = LiteRTCpu().prepare(block, example_inputs(((1, 3, 8, 8),)), DEVICE).interpreter
+    interpreter = LiteRTCpu().prepare(block, example_inputs(((1, 3, 8, 8),)), DEVICE).session.interpreter
     assert list(interpreter.get_input_details()[0]["shape"]) == [1, 8, 8, 3]
     assert "TRANSPOSE" not in {operator["op_name"] for operator in interpreter._get_ops_details()}
 
@@ -172,9 +167,15 @@ def test_without_the_package_one_line_says_what_to_install():
             attempt()
 
 
-def test_an_onnx_file_is_refused():
-    with pytest.raises(ProxylessError, match=r"model\.onnx: LiteRT cannot run an ONNX file; measure the module"):
-        LiteRTCpu().load(Path("model.onnx"), example_inputs(((1, 2),)), DEVICE)
+@needs_litert
+def test_a_measured_file_is_loaded_as_it_is(tiny_net, tmp_path):
+    network, path = derive(Supernet(tiny_net), [1, 0]), tmp_path / "model.tflite"
+    inputs = example_inputs(((1, 2, 6, 6),))
+    litert.export(network, inputs[0], path)
+    assert output(LiteRTCpu().load(path, inputs, DEVICE)) == pytest.approx(expected(network, inputs), abs=1e-5)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ProxylessError, match=r"LiteRT"):
+        LiteRTCpu().load(path, inputs, DEVICE)
 
 
 def test_a_precision_it_does_not_run_is_refused():

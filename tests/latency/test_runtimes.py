@@ -20,7 +20,7 @@ from proxyless.export.onnx import session, to_onnx
 from proxyless.export.quantize import quantized
 from proxyless.latency.device import DEVICES, Precision, device
 from proxyless.latency.operators import example_inputs
-from proxyless.latency.runtimes import PROGRAMS, available, gpu, runtime, torch_cpu
+from proxyless.latency.runtimes import PROGRAMS, Format, available, gpu, runtime, torch_cpu
 from proxyless.latency.runtimes.onnxruntime_cuda import _Bound, half
 
 FLOAT32 = ("cpu", "cpu-torch", "cpu-openvino")
@@ -162,14 +162,14 @@ def test_an_exported_file_with_a_free_batch_computes_what_pytorch_does(name, tmp
     path.write_bytes(to_onnx(module, [x[:1] for x in BLOCK]))
     chosen = usable(name)
     program = runtime(chosen.runtime)
-    assert program.reads_onnx
+    assert program.format is Format.ONNX
     assert program.load(path, BLOCK, chosen).outputs()[0] == pytest.approx(expected(module, BLOCK), abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["cpu-torch", "cpu-torch-compile"])
 def test_pytorch_measures_modules_and_refuses_onnx_files(name):
     program = runtime(device(name).runtime)
-    assert not program.reads_onnx
+    assert program.format is Format.MODULE
     with pytest.raises(ProxylessError, match=r"^model\.onnx: PyTorch cannot run an ONNX file; measure the module$"):
         program.load(Path("model.onnx"), BLOCK, device(name))
 

@@ -16,7 +16,7 @@ COMMANDS = {
     "bundle": "write a search space as files to be timed on a device without this package",
     "train": "train the network of an architecture",
     "evaluate": "accuracy of a run's network on the test split",
-    "export": "write a run's network as ONNX again",
+    "export": "write a run's network as ONNX again, in int8, or as TFLite",
     "report": "write a run's report again",
     "devices": "the devices that latencies can be of, and what each needs",
     "zoo": "the published networks",

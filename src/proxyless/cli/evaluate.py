@@ -1,4 +1,4 @@
-"""Accuracy of a run's network on the test split of data, with PyTorch and with ONNX Runtime alone."""
+"""Accuracy of a run's network on the test split of data, with PyTorch and of each file that is handed over."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ def run(parsed: argparse.Namespace) -> None:
     from proxyless.run_folder import RunFolder
 
     values = delivery.evaluate(RunFolder(parsed.run_folder), parsed.data)
-    print(f"data            {values['data']}, {values['test_images']} test images")
-    print(f"PyTorch         {values['test_accuracy']:.2%}")
-    print(f"ONNX Runtime    {values['test_accuracy_onnx']:.2%}")
-    if values["test_accuracy_int8"] is not None:
-        print(f"int8            {values['test_accuracy_int8']:.2%}")
+    print(f"data              {values['data']}, {values['test_images']} test images")
+    print(f"PyTorch           {values['test_accuracy']:.2%}")
+    for name, accuracy in values["test_accuracy_files"].items():
+        print(f"{name:<17} {'what runs it is not installed' if accuracy is None else f'{accuracy:.2%}'}")

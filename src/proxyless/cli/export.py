@@ -1,4 +1,4 @@
-"""Write a trained run's network as ONNX again, and compare its outputs with PyTorch's on real images."""
+"""Write a trained run's network as ONNX again, or for other programs, compared with PyTorch on real images."""
 
 from __future__ import annotations
 
@@ -8,12 +8,24 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a trained run")
+    parser.add_argument("--int8", action="store_true", help="also with int8 weights and activations: model.int8.onnx")
+    parser.add_argument(
+        "--tflite", action="store_true", help="also as a TFLite file: model.tflite, with --int8 model.int8.tflite too"
+    )
 
 
 def run(parsed: argparse.Namespace) -> None:
     from proxyless import delivery
     from proxyless.run_folder import RunFolder
 
-    run_folder = RunFolder(parsed.run_folder)
-    difference = delivery.export(run_folder)
-    print(f"{run_folder.onnx}: outputs equal PyTorch's within {difference:.1e}")
+    run = RunFolder(parsed.run_folder)
+    wanted = [
+        (run.onnx_int8, parsed.int8),
+        (run.tflite, parsed.tflite),
+        (run.tflite_int8, parsed.tflite and parsed.int8),
+    ]
+    others = [path for path, asked in wanted if asked]
+    difference = delivery.export(run, others)
+    print(f"{run.onnx}: outputs equal PyTorch's within {difference:.1e}")
+    for path in others:
+        print(path)

@@ -19,8 +19,8 @@ def summary(values: Mapping[str, Any], run: Path) -> str:
         ("parameters", f"{values['parameters']:,}"),
         ("MACs", f"{values['macs'] / 1e6:.2f} M"),
     ]
-    if values.get("test_accuracy_int8") is not None:
-        lines.insert(2, ("in int8", f"{values['test_accuracy_int8']:.2%}, {run / 'model.int8.onnx'}"))
+    if values.get("test_accuracy_device_file") is not None:
+        lines.insert(2, ("", f"{values['test_accuracy_device_file']:.2%} as {values['device_file']}"))
     device = values["device"]["name"]
     known = [("predicted", values["latency_predicted_ms"]), ("measured", measured)]
     found = [(f"{how} {ms:.4g} ms", ms) for how, ms in known if ms is not None]
@@ -31,7 +31,10 @@ def summary(values: Mapping[str, Any], run: Path) -> str:
             text += f", budget {budget:g} ms ({last / budget - 1:+.1%})"
         texts = [text for text, _ in found[:-1]] + [text]
         lines += [("" if i else "latency", text) for i, text in enumerate(texts)]
-    lines += [("model", str(run / "model.onnx")), ("report", str(run / "report.html"))]
+    lines.append(("model", str(run / "model.onnx")))
+    if values.get("device_file") not in (None, "model.onnx"):
+        lines.append(("", str(run / values["device_file"])))
+    lines.append(("report", str(run / "report.html")))
     return "\n".join(f"{name:<15} {text}" for name, text in lines)
 
 

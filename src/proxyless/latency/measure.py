@@ -60,23 +60,17 @@ def measure_networks(
     return list(found.values()), conditions
 
 
-def measure_exported(
-    model: Path, network: nn.Module, shapes: Shapes, device: Device, effort: Effort
-) -> tuple[Interval, Conditions]:
-    """Latency in ms of the ONNX file ``model`` as it is, or of ``network`` itself where the runtime reads no ONNX.
+def measure_file(model: Path, shapes: Shapes, device: Device, effort: Effort) -> tuple[Interval, Conditions]:
+    """Latency in ms of the network in the file ``model``, of the format that the device's runtime runs, as it is.
 
     Args:
         shapes: of the inputs, batch included.
 
     Raises:
-        ProxylessError: the file or the network cannot be run.
+        ProxylessError: the file cannot be run.
     """
-    program = runtime(device.runtime)
-    if not program.reads_onnx:
-        (found,), conditions = measure_networks([network], shapes, device, effort)
-        return found, conditions
     with _measuring(device):
-        prepared = program.load(model, example_inputs(shapes), device)
+        prepared = runtime(device.runtime).load(model, example_inputs(shapes), device)
         times, conditions = time_interleaved({"model": prepared}, effort)
     return times["model"], conditions
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,11 +34,19 @@ class Prepared(Protocol):
         ...
 
 
+class Format(StrEnum):
+    """What a runtime runs, and so what a network is handed over as."""
+
+    ONNX = "ONNX file"
+    TFLITE = "TFLite file"
+    MODULE = "PyTorch module"
+
+
 class Runtime(Protocol):
     """Turns modules into something the device runs."""
 
-    reads_onnx: bool
-    """Whether it runs exported ONNX files; otherwise a network is measured as the module it is."""
+    format: Format
+    """What it runs."""
 
     def version(self) -> str:
         """Version of the program, part of what a measurement is keyed by.
@@ -56,10 +65,10 @@ class Runtime(Protocol):
         ...
 
     def load(self, model: Path, inputs: Sequence[Tensor], device: Device) -> Prepared:
-        """Load a network that was exported to the ONNX file ``model``, as it is.
+        """Load a network that was exported to the file ``model``, of the runtime's format, as it is.
 
         Raises:
-            ProxylessError: the file cannot be run, or the runtime does not read ONNX.
+            ProxylessError: the file cannot be run, or the runtime runs no files.
         """
         ...
 

@@ -14,7 +14,7 @@ from proxyless.errors import ProxylessError
 from proxyless.export.onnx import input_names, session, to_onnx
 from proxyless.export.quantize import quantized
 from proxyless.latency.device import Device, Precision
-from proxyless.latency.runtimes import check_precision, failing_as
+from proxyless.latency.runtimes import Format, check_precision, failing_as
 from proxyless.latency.runtimes.clock import wall_clock_ms
 
 
@@ -25,7 +25,7 @@ class OnnxRuntimeCpu:
     and outputs stay float32, so that a candidate measured alone has a conversion on either side.
     """
 
-    reads_onnx = True
+    format = Format.ONNX
 
     def version(self) -> str:
         try:

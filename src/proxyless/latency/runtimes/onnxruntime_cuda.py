@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from proxyless.errors import ProxylessError
 from proxyless.export.onnx import input_names, to_onnx
 from proxyless.latency.device import Device, Precision
-from proxyless.latency.runtimes import PROGRAMS, check_precision, failing_as
+from proxyless.latency.runtimes import PROGRAMS, Format, check_precision, failing_as
 from proxyless.latency.runtimes.clock import wall_clock_ms
 
 
@@ -25,7 +25,7 @@ class OnnxRuntimeCuda:
     the GPU has finished, so the clock of the host is right. In float32 ONNX Runtime's own default decides about TF32.
     """
 
-    reads_onnx = True
+    format = Format.ONNX
     provider = "CUDAExecutionProvider"
 
     def version(self) -> str:

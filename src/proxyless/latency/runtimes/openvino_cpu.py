@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from proxyless.export.onnx import input_names, to_onnx
 from proxyless.latency.device import Device, Precision
-from proxyless.latency.runtimes import check_precision, failing_as
+from proxyless.latency.runtimes import Format, check_precision, failing_as
 from proxyless.latency.runtimes.clock import wall_clock_ms
 
 
@@ -24,7 +24,7 @@ class OpenVinoCpu:
     have it, so that the name of the device would not say what was measured.
     """
 
-    reads_onnx = True
+    format = Format.ONNX
 
     def version(self) -> str:
         import openvino

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from proxyless.errors import ProxylessError
 from proxyless.latency.device import Device, Precision
-from proxyless.latency.runtimes import check_precision, failing_as
+from proxyless.latency.runtimes import Format, check_precision, failing_as
 from proxyless.latency.runtimes.clock import wall_clock_ms
 
 Run = Callable[..., Any]
@@ -33,7 +33,7 @@ class TorchCpu:
     Channels last because depthwise convolutions, and with them whole networks, are quicker so.
     """
 
-    reads_onnx = False
+    format = Format.MODULE
 
     def version(self) -> str:
         return str(torch.__version__)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from proxyless.errors import ProxylessError
 from proxyless.latency.device import Device, Precision
-from proxyless.latency.runtimes import check_precision, failing_as
+from proxyless.latency.runtimes import Format, check_precision, failing_as
 from proxyless.latency.runtimes.torch_cpu import as_arrays, channels_last
 
 DTYPES = {Precision.FLOAT32: torch.float32, Precision.FLOAT16: torch.float16}
@@ -31,7 +31,7 @@ class TorchCuda:
     TF32.
     """
 
-    reads_onnx = False
+    format = Format.MODULE
 
     def version(self) -> str:
         if torch.version.cuda is None:
