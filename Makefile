@@ -32,6 +32,7 @@ demo: venv data
 	if [ "$$data" = digits ]; then size=8; fi; \
 	set -ex; \
 	if [ -z "$$latency" ]; then \
+	  case $$data in fashion-mnist|digits) ;; *) set +x; echo "make demo: DATA=$$data needs a budget: LATENCY=ms"; exit 2;; esac; \
 	  [ -e $$table ] || $(VENV)/bin/proxyless measure --image-size $$size --channels 1 --classes 10 --out $$table; \
 	  latency=$$($(VENV)/bin/python -c "from proxyless.latency.table import LatencyTable as T; t = T.load('$$table'); print(f'{t.smallest() + 0.2 * (t.largest() - t.smallest()):.2g}')"); \
 	fi; \

@@ -59,8 +59,8 @@ def export(run: RunFolder, others: Sequence[Path] = ()) -> float:
     held-out images of the run's data; returns the largest difference of ``model.onnx``.
 
     Raises:
-        ProxylessError: the run is not trained, its data has changed, or the network cannot be converted, or
-            what an other file needs is not installed.
+        ProxylessError: the run is not trained, its data has changed, the network cannot be converted, or
+            what another file needs is not installed.
     """
     for path in others:
         if reason := deployment.not_runnable(path):

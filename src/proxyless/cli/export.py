@@ -18,14 +18,14 @@ def run(parsed: argparse.Namespace) -> None:
     from proxyless import delivery
     from proxyless.run_folder import RunFolder
 
-    run = RunFolder(parsed.run_folder)
+    folder = RunFolder(parsed.run_folder)
     wanted = [
-        (run.onnx_int8, parsed.int8),
-        (run.tflite, parsed.tflite),
-        (run.tflite_int8, parsed.tflite and parsed.int8),
+        (folder.onnx_int8, parsed.int8),
+        (folder.tflite, parsed.tflite),
+        (folder.tflite_int8, parsed.tflite and parsed.int8),
     ]
     others = [path for path, asked in wanted if asked]
-    difference = delivery.export(run, others)
-    print(f"{run.onnx}: outputs equal PyTorch's within {difference:.1e}")
+    difference = delivery.export(folder, others)
+    print(f"{folder.onnx}: outputs equal PyTorch's within {difference:.1e}")
     for path in others:
         print(path)

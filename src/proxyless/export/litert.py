@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,7 @@ def to_tflite(module: nn.Module, inputs: Sequence[Tensor]) -> bytes:
     Raises:
         ProxylessError: LiteRT is not installed, or the module has an operator that it does not know.
     """
-    try:
-        with silence():
-            import litert_torch
-    except ImportError as error:
-        raise missing(error) from None
+    litert_torch = _imported("litert_torch")
     wrapped = _ChannelsLast(module)
     try:
         with silence(), evaluation(wrapped):
@@ -54,11 +51,7 @@ def quantized(model: bytes, samples: Sequence[Sequence[NDArray[np.float32]]]) ->
     Raises:
         ProxylessError: LiteRT is not installed, or cannot quantise the model.
     """
-    try:
-        with silence():
-            from ai_edge_quantizer import quantizer, recipe
-    except ImportError as error:
-        raise missing(error) from None
+    quantizer, recipe = (_imported(f"ai_edge_quantizer.{name}") for name in ("quantizer", "recipe"))
     examples = [{f"args_{number}": array for number, array in enumerate(sample)} for sample in samples]
     try:
         with silence():
@@ -76,14 +69,10 @@ class Session:
         Raises:
             ProxylessError: LiteRT is not installed, or cannot load the model.
         """
+        program = _imported("ai_edge_litert.interpreter")
         try:
             with silence():
-                from ai_edge_litert.interpreter import Interpreter
-        except ImportError as error:
-            raise missing(error) from None
-        try:
-            with silence():
-                self.interpreter: Any = Interpreter(model_content=model, num_threads=threads)
+                self.interpreter: Any = program.Interpreter(model_content=model, num_threads=threads)
                 self.interpreter.allocate_tensors()
                 self.inputs: dict[str, Any] = self.interpreter.get_signature_runner(SIGNATURE).get_input_details()
         except (ValueError, RuntimeError) as error:
@@ -169,6 +158,15 @@ class _ChannelsLast(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return channels_last(self.module(*(x.permute(0, 3, 1, 2) if x.ndim == 4 else x for x in inputs)))
+
+
+def _imported(module: str) -> Any:
+    """A module of LiteRT's packages, which write to the terminal when they are imported."""
+    try:
+        with silence():
+            return import_module(module)
+    except ImportError as error:
+        raise missing(error) from None
 
 
 def missing(error: ImportError) -> ProxylessError:
