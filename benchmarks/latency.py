@@ -32,7 +32,7 @@ from proxyless.latency.counted import macs_table
 from proxyless.latency.device import Device, device
 from proxyless.latency.layout import layout, spread_paths
 from proxyless.latency.measure import measure_networks, measure_table
-from proxyless.latency.timing import Effort
+from proxyless.latency.rounds import Effort
 from proxyless.spaces.mobilenet import MobileNetSpace
 
 RESULTS = Path(__file__).parent / "results"

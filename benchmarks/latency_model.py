@@ -37,9 +37,10 @@ from proxyless.latency.model import Measured, fit, measured
 from proxyless.latency.operators import example_inputs
 from proxyless.latency.partial import most_telling
 from proxyless.latency.physical import fit_physical
+from proxyless.latency.rounds import Effort
 from proxyless.latency.runtimes import Prepared, runtime
 from proxyless.latency.steady import steady
-from proxyless.latency.timing import Effort, time_interleaved
+from proxyless.latency.timing import time_interleaved
 from proxyless.spaces.mobilenet import MobileNetSpace
 
 Array = NDArray[np.float64]

@@ -69,10 +69,11 @@ def onnx_accuracy(run: Path) -> float:
 
 def latencies(runs: list[Path]) -> list[float]:
     """ms of the exported networks, measured in turn in one process."""
-    from proxyless.export.onnx import session
+    from proxyless.export.onnx_session import session
+    from proxyless.latency.rounds import Effort
     from proxyless.latency.runtimes.clock import wall_clock_ms
     from proxyless.latency.steady import steady
-    from proxyless.latency.timing import Effort, time_interleaved
+    from proxyless.latency.timing import time_interleaved
 
     class Model:
         def __init__(self, run: Path) -> None:

@@ -12,8 +12,8 @@ from proxyless import ProxylessError, Supernet, delivery, pipeline, spaces
 from proxyless.latency import runtimes
 from proxyless.latency.device import device
 from proxyless.latency.measure import measure_table
+from proxyless.latency.rounds import Effort
 from proxyless.latency.table import LatencyTable
-from proxyless.latency.timing import Effort
 from proxyless.run_folder import RunFolder
 from proxyless.settings import Settings
 

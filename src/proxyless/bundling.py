@@ -21,15 +21,16 @@ import proxyless
 from proxyless import files, spaces
 from proxyless.architecture import architecture_of, derive
 from proxyless.errors import ProxylessError
-from proxyless.export.onnx import input_names, to_onnx
+from proxyless.export.onnx import to_onnx
+from proxyless.export.onnx_session import input_names
 from proxyless.latency.bundle_readme import README
 from proxyless.latency.bundle_runner import BUNDLE
 from proxyless.latency.layout import layout, spread_paths
 from proxyless.latency.operators import example_inputs
 from proxyless.latency.results import Manifest, read_results, table_adapted, table_of
+from proxyless.latency.rounds import Conditions
 from proxyless.latency.runtimes import runtime
 from proxyless.latency.table import LatencyTable
-from proxyless.latency.timing import Conditions
 from proxyless.progress import Reporter, Silent
 from proxyless.run_folder import check_file
 from proxyless.settings import Settings
@@ -39,7 +40,7 @@ from proxyless.supernet import Shapes, Supernet
 OWN = ("README.md", "manifest.json", "networks", "operators", "run.py")
 """What a bundle's folder holds."""
 
-RUNNER = ("system.py", "steady.py", "timing.py", "bundle_runner.py")
+RUNNER = ("system.py", "steady.py", "rounds.py", "timing.py", "loadings.py", "bundle_runner.py")
 """What runs on the device, in order of import."""
 
 

@@ -18,8 +18,8 @@ from proxyless.errors import ProxylessError, first_line
 from proxyless.latency import measure as measuring
 from proxyless.latency.identity import describe as describe_device
 from proxyless.latency.operators import count_macs, count_parameters, example_inputs
+from proxyless.latency.rounds import Interval
 from proxyless.latency.table import LatencyTable
-from proxyless.latency.timing import Interval
 from proxyless.progress import Reporter
 from proxyless.run_folder import RunFolder
 from proxyless.stages import Batches, Job, effort, supernet_of, warn

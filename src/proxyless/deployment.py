@@ -67,13 +67,13 @@ def accuracy(path: Path, batches: Iterable[Batch]) -> float:
     Raises:
         ProxylessError: the runtime is not installed, or cannot load the file.
     """
-    from proxyless.export import litert, onnx
+    from proxyless.export import litert_session, onnx_session
 
     run: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     if path.suffix == ".tflite":
-        run = partial(litert.run, litert.Session(path.read_bytes()))
+        run = partial(litert_session.run, litert_session.Session(path.read_bytes()))
     else:
-        run = partial(onnx.run, onnx.session(path))
+        run = partial(onnx_session.run, onnx_session.session(path))
     correct = total = 0
     for inputs, targets in batches:
         correct += int((run(inputs.contiguous().numpy()).argmax(axis=1) == targets.numpy()).sum())

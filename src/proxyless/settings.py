@@ -96,7 +96,8 @@ class MeasureSettings:
 
     threads: int | None = _setting(None, "threads of one inference; default: the device's", least=1)
     batch: int | None = _setting(None, "images of one inference; default: the device's", least=1)
-    rounds: int = _setting(15, "interleaved passes over all candidates at the least", least=1)
+    rounds: int = _setting(24, "interleaved passes over all candidates at the least, over all loadings", least=1)
+    loadings: int = _setting(4, "times that everything is loaded anew, where the runtime runs files", least=1)
     burst_ms: float = _setting(6.0, "ms that a candidate runs in each pass, three inferences at the least", least=0.01)
     width: float = _setting(0.02, "half the width of an interval, as a share, that is narrow enough", least=0)
     limit_s: float = _setting(120.0, "seconds after which intervals may stay wider", least=0)

@@ -88,6 +88,7 @@ def effort(settings: Settings, *, share: float = 1.0) -> measuring.Effort:
         burst_ms=settings.measure.burst_ms,
         width=settings.measure.width,
         limit_s=share * settings.measure.limit_s,
+        loadings=settings.measure.loadings,
     )
 
 

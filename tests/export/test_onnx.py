@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from proxyless import ProxylessError
-from proxyless.export.onnx import export, run, session, to_onnx
+from proxyless.export.onnx import export, to_onnx
+from proxyless.export.onnx_session import run, session
 
 
 def network():

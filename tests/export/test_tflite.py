@@ -7,7 +7,7 @@ from torch import nn
 
 from proxyless import ProxylessError, Supernet
 from proxyless.architecture import derive
-from proxyless.export import litert
+from proxyless.export import litert, litert_session
 
 pytest.importorskip("litert_torch", reason="LiteRT is not installed: pip install 'proxyless[litert]'")
 
@@ -20,14 +20,14 @@ def expected(network: nn.Module, images: torch.Tensor) -> np.ndarray:
 
 def test_a_file_that_is_no_model_is_one_line():
     with pytest.raises(ProxylessError, match=r"^LiteRT cannot load the model: [^\n]*$"):
-        litert.Session(b"no model")
+        litert_session.Session(b"no model")
 
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_an_exported_file_computes_what_pytorch_does_for_any_number_of_images(batch, tiny_net, tmp_path):
     network, images = derive(Supernet(tiny_net), [1, 0]), torch.rand(7, 2, 6, 6)
     litert.export(network, images, tmp_path / "model.tflite", batch=batch)
-    found = litert.run(litert.Session((tmp_path / "model.tflite").read_bytes()), images.numpy())
+    found = litert_session.run(litert_session.Session((tmp_path / "model.tflite").read_bytes()), images.numpy())
     assert found == pytest.approx(expected(network, images), abs=1e-5)
 
 
@@ -37,11 +37,11 @@ def test_int8_takes_its_ranges_from_all_the_images(tiny_net, tmp_path):
     for largest in (1.0, 10.0):
         images[-1] *= largest
         litert.export(network, images, path, int8=True)
-        session = litert.Session(path.read_bytes())
+        session = litert_session.Session(path.read_bytes())
         scales.append(float(session.inputs["args_0"]["quantization"][0]))
     assert scales[1] > 1.2 * scales[0]
     reference = expected(network, images[:-1])
-    assert np.abs(litert.run(session, images[:-1].numpy()) - reference).max() < 0.1 * np.abs(reference).max()
+    assert np.abs(litert_session.run(session, images[:-1].numpy()) - reference).max() < 0.1 * np.abs(reference).max()
 
 
 def test_a_file_that_computes_something_else_is_not_written(tiny_net, tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ from proxyless.latency import runtimes
 from proxyless.latency.bundle_readme import README
 from proxyless.latency.device import device
 from proxyless.latency.measure import measure_table
-from proxyless.latency.timing import Effort
+from proxyless.latency.rounds import Effort
 from proxyless.settings import Settings
 from proxyless.stages import supernet_of
 

@@ -5,7 +5,7 @@ from torch import nn
 
 from proxyless import Choice, ProxylessError, Supernet, Zero
 from proxyless.latency.layout import layout, spread_paths
-from proxyless.latency.timing import Interval
+from proxyless.latency.rounds import Interval
 
 
 class Net(nn.Module):

@@ -13,8 +13,8 @@ from proxyless.latency.device import Device, device
 from proxyless.latency.identity import key
 from proxyless.latency.layout import layout
 from proxyless.latency.measure import measure_networks, measure_table, recalibrated
+from proxyless.latency.rounds import Effort
 from proxyless.latency.table import Entry
-from proxyless.latency.timing import Effort
 from proxyless.spaces.mobilenet import MobileNetSpace
 
 QUICK = Effort(rounds=3, burst_ms=0.5, width=1.0, limit_s=0.0)

@@ -13,7 +13,7 @@ from proxyless.latency.layout import layout
 from proxyless.latency.model import LatencyModel, Measured, fit
 from proxyless.latency.partial import choose, completed
 from proxyless.latency.physical import fit_physical
-from proxyless.latency.timing import Interval
+from proxyless.latency.rounds import Interval
 from proxyless.spaces.mobilenet import MobileNetSpace
 
 

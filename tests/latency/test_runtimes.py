@@ -16,7 +16,8 @@ from torch import nn
 from proxyless import ProxylessError, Supernet, Zero
 from proxyless.architecture import derive
 from proxyless.choice import settled
-from proxyless.export.onnx import session, to_onnx
+from proxyless.export.onnx import to_onnx
+from proxyless.export.onnx_session import session
 from proxyless.export.quantize import quantized
 from proxyless.latency.device import DEVICES, Precision, device
 from proxyless.latency.operators import example_inputs

@@ -1,8 +1,8 @@
 import json
 
 from proxyless.latency.device import Device, device
+from proxyless.latency.rounds import Round
 from proxyless.latency.store import Store
-from proxyless.latency.timing import Round
 
 ROUNDS = [Round({"a": 0.25, "b": 1.5}, 0.0), Round({"b": 1.75}, None)]
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from proxyless.latency import timing
-from proxyless.latency.timing import Effort, Interval, Round, intervals, missing, time_interleaved, undisturbed
+from proxyless.latency.rounds import Effort, Interval, Round, intervals, missing, undisturbed
+from proxyless.latency.timing import time_interleaved
 
 QUICK = Effort(rounds=5, burst_ms=0.1, width=0.05, limit_s=30)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from proxyless.cli import options
 
-ON_THE_DEVICE = ["threads", "rounds", "burst_ms", "width", "limit_s", "share", "cache"]
+ON_THE_DEVICE = ["threads", "rounds", "loadings", "burst_ms", "width", "limit_s", "share", "cache"]
 """Settings of measuring that are chosen where the bundle is timed."""
 
 

@@ -41,7 +41,7 @@ def summary(values: Mapping[str, Any], run: Path) -> str:
 def table_summary(table: LatencyTable, path: Path) -> str:
     """A latency table in a few lines."""
     from proxyless.latency.calibration import predictions
-    from proxyless.latency.timing import Conditions
+    from proxyless.latency.rounds import Conditions
 
     errors = [abs(predicted / measured - 1) for predicted, measured in predictions(table)]
     device = table.device

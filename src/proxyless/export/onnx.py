@@ -1,4 +1,4 @@
-"""Networks as ONNX: written, checked against PyTorch, and run."""
+"""Networks as ONNX: written, and checked against PyTorch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from proxyless import files
 from proxyless.errors import ProxylessError, first_line
+from proxyless.export.onnx_session import input_names, run, session
 from proxyless.supernet import evaluation
 
 OPSET = 17
@@ -53,11 +53,6 @@ def to_onnx(module: nn.Module, inputs: Sequence[Tensor], *, dynamic_batch: bool 
     return buffer.getvalue()
 
 
-def input_names(count: int) -> list[str]:
-    """What the inputs of an exported module are called: ``input``, ``input1``, ``input2``..."""
-    return [f"input{i or ''}" for i in range(count)]
-
-
 class _quiet:  # noqa: N801  (reads as a verb)
     """Silences one logger below errors."""
 
@@ -70,36 +65,6 @@ class _quiet:  # noqa: N801  (reads as a verb)
 
     def __exit__(self, *_: object) -> None:
         self.logger.setLevel(self.level)
-
-
-def session(model: bytes | str | Path, *, threads: int = 1) -> Any:
-    """An ONNX Runtime session on the CPU.
-
-    Raises:
-        ProxylessError: ONNX Runtime is not installed, or cannot load the model.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ProxylessError(f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime") from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    if threads > 1:
-        # Otherwise its threads go on spinning after an inference and take the cores of whatever session runs next.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-    source = model if isinstance(model, bytes) else str(model)
-    try:
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime raises its own classes, which it does not export
-        raise ProxylessError(f"ONNX Runtime cannot load the model: {first_line(error)}") from None
-
-
-def run(session: Any, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Outputs of a session for normalised images (batch, channels, height, width)."""
-    outputs: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: images})[0]
-    return outputs
 
 
 def export(network: nn.Module, images: Tensor, path: Path, *, metadata: Mapping[str, Any]) -> float:

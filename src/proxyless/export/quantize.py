@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from proxyless.errors import ProxylessError, first_line
-from proxyless.export.onnx import input_names
+from proxyless.export.onnx_session import input_names
 
 
 def quantized(model: bytes, samples: Sequence[Sequence[NDArray[Any]]]) -> bytes:

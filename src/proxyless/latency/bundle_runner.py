@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import multiprocessing
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -22,20 +24,11 @@ from typing import Any
 
 import numpy as np
 
+from proxyless.latency.loadings import time_loadings
+from proxyless.latency.rounds import Conditions, Effort, Interval, Round, conditions, intervals, missing
 from proxyless.latency.steady import steady
 from proxyless.latency.system import machine, usable_cores
-from proxyless.latency.timing import (
-    METHOD,
-    Conditions,
-    Effort,
-    Interval,
-    Round,
-    intervals,
-    missing,
-    narrow,
-    time_interleaved,
-    undisturbed,
-)
+from proxyless.latency.timing import METHOD, time_interleaved
 
 BUNDLE = "proxyless bundle 1"
 """Format of manifest.json."""
@@ -81,31 +74,27 @@ def measure(parsed: argparse.Namespace) -> None:
         "threads": parsed.threads,
         "machine": machine(),
     }
-    effort = Effort(parsed.rounds, parsed.burst_ms, parsed.width, parsed.limit_s)
+    effort = Effort(parsed.rounds, parsed.burst_ms, parsed.width, parsed.limit_s, parsed.loadings)
     record = Record(rounds_path(parsed.out), {"bundle": digest, "timing": METHOD} | setup)
-    wanted = missing(models, record.rounds, effort)
-    if wanted:
-        with steady(parsed.threads):
-            shown, loaded = Progress("load"), {}
-            for name in wanted:
-                loaded[name] = load(runtime, parsed.bundle, models[name], setup)
-                shown(len(loaded) / len(wanted))
-            time_interleaved(loaded, effort, history=record.rounds, on_round=record.add, advance=Progress("time"))
-    found, conditions = evaluated(models, record, effort)
+    if missing(models, record.rounds, effort):
+        apart = Apart(parsed.bundle, models, setup)
+        history, shown = list(record.rounds), Progress("time")
+        time_loadings(list(models), apart, effort, history=history, on_round=record.add, advance=shown)
+    found, about = evaluated(models, record, effort)
     results = {
         "format": RESULTS,
         "bundle": digest,
         "device": {"name": parsed.name} | setup,
-        "conditions": asdict(conditions),
+        "conditions": asdict(about),
         "times": {name: asdict(interval) for name, interval in found.items()},
         "manifest": manifest,
     }
     write_whole(parsed.out, json.dumps(results, indent=1, allow_nan=False) + "\n")
-    for warning in conditions.warnings():
+    for warning in about.warnings():
         print(warning, file=sys.stderr)
     networks = len(manifest["networks"])
     counted = f"{len(models) - networks} operators and {networks} networks"
-    print(f"{parsed.out}: {counted} in {conditions.rounds} rounds, {conditions.seconds:.0f} s")
+    print(f"{parsed.out}: {counted} in {about.rounds} rounds, {about.seconds:.0f} s")
     others = " --adapt TABLES-OF-OTHER-DEVICES" * parsed.networks_only
     print(f"where the bundle was made: proxyless measure --from {parsed.out.name}{others} --out table.json")
 
@@ -205,6 +194,78 @@ def load(runtime: Any, folder: Path, item: Mapping[str, Any], setup: Mapping[str
     return model
 
 
+class Apart:
+    """Loads models in a process of its own and times them; see :class:`proxyless.latency.loadings.Loading`.
+
+    Args:
+        folder: of the bundle.
+        models: by name, as the manifest describes them.
+        setup: providers and threads.
+
+    Raises:
+        Mistake: when called, of a model that cannot be loaded or ends the process.
+    """
+
+    def __init__(self, folder: Path, models: Mapping[str, Mapping[str, Any]], setup: Mapping[str, Any]) -> None:
+        self.folder, self.models, self.setup = folder, models, setup
+
+    def __call__(
+        self,
+        order: Sequence[str],
+        effort: Effort,
+        on_round: Callable[[Round], None],
+        advance: Callable[[float], None],
+    ) -> None:
+        context = multiprocessing.get_context("spawn")
+        out, into = context.Pipe(duplex=False)
+        process = context.Process(target=_loading, args=(self, list(order), effort, into), daemon=True)
+        process.start()
+        into.close()  # the end that the process has is the only one
+        loading = order[0]
+        try:
+            while True:
+                kind, value = out.recv()
+                if kind == "mistake":
+                    raise Mistake(value)
+                elif kind == "loading":
+                    loading = value
+                elif kind == "round":
+                    on_round(value)
+                elif kind == "share":
+                    advance(value)
+                else:
+                    return
+        except EOFError:
+            process.join()
+            name = self.folder / self.models[loading]["file"]
+            raise Mistake(f"{name}: the process that ran it, or one after it, ended with {process.exitcode}") from None
+        finally:
+            process.kill()
+            process.join()
+
+
+def _loading(apart: Apart, order: Sequence[str], effort: Effort, into: Any) -> None:
+    """What the process of a loading does: sends pairs of a kind and a value."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # its parent ends it
+    try:
+        runtime, loaded = _onnxruntime(), {}
+        with steady(apart.setup["threads"]):
+            for name in order:
+                into.send(("loading", name))
+                loaded[name] = load(runtime, apart.folder, apart.models[name], apart.setup)
+            time_interleaved(
+                loaded,
+                effort,
+                on_round=lambda done: into.send(("round", done)),
+                advance=lambda share: into.send(("share", share)),
+            )
+        into.send(("finished", None))
+    except Mistake as error:
+        into.send(("mistake", str(error)))
+    except BrokenPipeError:  # the parent has been killed
+        return
+
+
 class Record:
     """The rounds done so far, kept in a file of JSON lines that begins with what was measured and how.
 
@@ -242,7 +303,7 @@ class Record:
             try:
                 value = json.loads(line)
                 bursts = {name: float(ms) for name, ms in value["bursts"].items()}
-                self.rounds.append(Round(bursts, value["other_cores"]))
+                self.rounds.append(Round(bursts, value["other_cores"], value["loading"]))
                 self.seconds += value["seconds"]
             except (ValueError, TypeError, KeyError, AttributeError):
                 continue  # cut off by a kill
@@ -256,6 +317,7 @@ class Record:
         value = {
             "bursts": {name: round(ms, 7) for name, ms in done.bursts.items()},
             "other_cores": done.other_cores,
+            "loading": done.loading,
             "seconds": round(now - self.last, 3),
         }
         with self.path.open("a", encoding="utf-8") as file:
@@ -267,17 +329,8 @@ class Record:
 
 def evaluated(models: Mapping[str, Any], record: Record, effort: Effort) -> tuple[dict[str, Interval], Conditions]:
     """The interval of every model over all rounds, also those before a stop, and what the machine was like."""
-    found, busy = intervals(models, record.rounds, effort)
-    loads = [done.other_cores for done in record.rounds if done.other_cores is not None]
-    conditions = Conditions(
-        rounds=len(record.rounds),
-        disturbed=undisturbed(record.rounds).count(False),
-        other_cores=round(float(np.mean(loads)), 3) if loads else None,
-        seconds=round(record.seconds, 2),
-        wide=sum(not narrow(interval, effort) for interval in found.values()),
-        busy=busy,
-    )
-    return found, conditions
+    found, _ = intervals(models, record.rounds, effort)
+    return found, conditions(models, record.rounds, effort, before=0, seconds=record.seconds)
 
 
 class Progress:
@@ -343,6 +396,8 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     text = f"undisturbed passes over all models at the least (default: {default.rounds})"
     parser.add_argument("--rounds", type=whole, default=default.rounds, metavar="N", help=text)
+    text = f"how often all models are loaded anew, in a process of its own each time (default: {default.loadings})"
+    parser.add_argument("--loadings", type=whole, default=default.loadings, metavar="N", help=text)
     text = f"ms that a model runs in each pass (default: {default.burst_ms:g})"
     parser.add_argument("--burst-ms", type=positive, default=default.burst_ms, metavar="MS", help=text)
     text = f"half the width of an interval, as a share, that is narrow enough (default: {default.width:g})"

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from proxyless.errors import ProxylessError
 from proxyless.latency import published
-from proxyless.latency.table import PUBLISHED
+
+PUBLISHED = "published table"
+"""The runtime of devices that others have measured."""
 
 TABLE_FILE = "table file"
 """The runtime of devices that are a file: a latency table that was measured elsewhere."""

@@ -11,8 +11,8 @@ from torch import nn
 from proxyless.choice import settled
 from proxyless.errors import ProxylessError
 from proxyless.latency.operators import example_inputs, signature
+from proxyless.latency.rounds import Interval
 from proxyless.latency.table import Entry, LatencyTable, Rows
-from proxyless.latency.timing import Interval
 from proxyless.supernet import Shapes, Supernet
 
 

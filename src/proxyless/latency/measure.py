@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 
 from proxyless.architecture import architecture_of, derive, indices
-from proxyless.errors import ProxylessError
 from proxyless.latency import identity
+from proxyless.latency.bench import bench
 from proxyless.latency.calibration import calibrated
 from proxyless.latency.device import Device
 from proxyless.latency.layout import Layout, layout, spread_paths
 from proxyless.latency.operators import example_inputs
 from proxyless.latency.partial import choose, completed
-from proxyless.latency.runtimes import Prepared, runtime
-from proxyless.latency.steady import steady
+from proxyless.latency.rounds import Conditions, Effort, Interval, Round, intervals, missing
 from proxyless.latency.store import Store
-from proxyless.latency.system import usable_cores
 from proxyless.latency.table import LatencyTable, MeasuredNetwork
-from proxyless.latency.timing import Conditions, Effort, Interval, Round, intervals, missing, time_interleaved
 from proxyless.supernet import Shapes, Supernet
 
 Advance = Callable[[float], None]
@@ -36,8 +31,8 @@ NETWORKS = 32
 ANCHORS = 8
 """Operators known from an earlier session that are measured again with new ones, to put both on one level."""
 
-LOAD_SHARE = 0.3
-"""Share of the progress bar for converting and loading, which takes about that share of the time."""
+CONVERT_SHARE = 0.2
+"""Share of the progress bar for converting, which takes about that share of the time."""
 
 
 def measure_networks(
@@ -53,11 +48,13 @@ def measure_networks(
     Raises:
         ProxylessError: a network cannot be converted or run.
     """
-    with _measuring(device):
-        program, inputs = runtime(device.runtime), example_inputs(shapes)
-        prepared = {str(i): program.prepare(network, inputs, device) for i, network in enumerate(networks)}
-        found, conditions = time_interleaved(prepared, effort, advance=advance)
-    return list(found.values()), conditions
+    with bench(device) as place:
+        inputs = example_inputs(shapes)
+        for number, network in enumerate(networks):
+            place.add(str(number), network, inputs, called=type(network).__name__)
+            advance(CONVERT_SHARE * (number + 1) / len(networks))
+        found, conditions = place.time(effort, advance=_rest(advance))
+    return [found[str(number)] for number in range(len(networks))], conditions
 
 
 def measure_file(model: Path, shapes: Shapes, device: Device, effort: Effort) -> tuple[Interval, Conditions]:
@@ -69,9 +66,9 @@ def measure_file(model: Path, shapes: Shapes, device: Device, effort: Effort) ->
     Raises:
         ProxylessError: the file cannot be run.
     """
-    with _measuring(device):
-        prepared = runtime(device.runtime).load(model, example_inputs(shapes), device)
-        times, conditions = time_interleaved({"model": prepared}, effort)
+    with bench(device) as place:
+        place.add_file("model", model, example_inputs(shapes))
+        times, conditions = place.time(effort)
     return times["model"], conditions
 
 
@@ -102,10 +99,9 @@ def measure_table(
     Raises:
         ProxylessError: a candidate cannot be converted or run; the message names it.
     """
-    effort = effort or Effort()
     shapes: Shapes = ((device.batch, *input_shape),)
-    with _measuring(device):
-        program = runtime(device.runtime)
+    with bench(device) as place:
+        effort = place.effort(effort or Effort())
         found = layout(supernet, shapes)
         store = Store(cache, device) if cache else None
         history = _rounds_of(found, store.load()) if store else []
@@ -116,32 +112,23 @@ def measure_table(
         anchors = list(stored)[:: max(1, len(stored) // ANCHORS)][:ANCHORS] if wanted else []
         names = found.names()
         paths = spread_paths(supernet, networks, seed=seed)
-        prepared: dict[str, Prepared] = {}
         total = len(wanted) + len(anchors) + len(paths)
-        for key, name in [*((key, key) for key in wanted), *((key, f"anchor {key}") for key in anchors)]:
+        for number, key in enumerate([*wanted, *anchors]):
             operator = found.operators[key]
-            try:
-                prepared[name] = program.prepare(operator.module, example_inputs(operator.shapes), device)
-            except ProxylessError as error:
-                raise ProxylessError(f"{names[key]} on {device.name} ({device.runtime}): {error}") from error.__cause__
-            advance(LOAD_SHARE * len(prepared) / total)
+            name = key if number < len(wanted) else f"anchor {key}"
+            place.add(name, operator.module, example_inputs(operator.shapes), called=names[key])
+            advance(CONVERT_SHARE * (number + 1) / total)
         inputs = example_inputs(shapes)
         for number, path in enumerate(paths):
-            prepared[f"network {number}"] = program.prepare(derive(supernet, path), inputs, device)
-            advance(LOAD_SHARE * len(prepared) / total)
+            place.add(f"network {number}", derive(supernet, path), inputs, called=f"network {number}")
+            advance(CONVERT_SHARE * (total - len(paths) + number + 1) / total)
 
         def keep(done: Round) -> None:
             operators = {key: ms for key, ms in done.bursts.items() if key in found.operators}
             if store and operators:
-                store.add(Round(operators, done.other_cores))
+                store.add(replace(done, bursts=operators))
 
-        times, conditions = time_interleaved(
-            prepared,
-            effort,
-            history=history,
-            on_round=keep,
-            advance=lambda share: advance(LOAD_SHARE + (1 - LOAD_SHARE) * share),
-        )
+        times, conditions = place.time(effort, history=history, on_round=keep, advance=_rest(advance))
     # A machine is not equally fast in two sessions: blocks measured in different ones could not be compared.
     level = float(np.median([times[f"anchor {key}"].ms / stored[key].ms for key in anchors])) if anchors else 1.0
     known = {key: Interval(t.ms * level, t.low_ms * level, t.high_ms * level) for key, t in stored.items()}
@@ -176,8 +163,7 @@ def recalibrated(
 def _rounds_of(layout: Layout, rounds: Sequence[Round]) -> list[Round]:
     """What ``rounds`` hold of the operators of ``layout``."""
     kept = [
-        Round({key: ms for key, ms in done.bursts.items() if key in layout.operators}, done.other_cores)
-        for done in rounds
+        replace(done, bursts={key: ms for key, ms in done.bursts.items() if key in layout.operators}) for done in rounds
     ]
     return [done for done in kept if done.bursts]
 
@@ -186,21 +172,6 @@ def _network(choices: Mapping[str, str], time: Interval) -> MeasuredNetwork:
     return MeasuredNetwork(choices, time.ms, time.low_ms, time.high_ms, "calibration")
 
 
-@contextmanager
-def _measuring(device: Device) -> Iterator[None]:
-    """PyTorch on one thread, since its waiting threads would disturb the clock, and what runs here on fixed cores.
-
-    Raises:
-        ProxylessError: the device has more threads than there are cores.
-    """
-    if device.threads > usable_cores():
-        raise ProxylessError(
-            f"device {device.name}: {device.threads} threads, but this process may use {usable_cores()} cores"
-        )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with steady(device.threads):
-            yield
-    finally:
-        torch.set_num_threads(threads)
+def _rest(advance: Advance) -> Advance:
+    """Told of timing, tells of all."""
+    return lambda share: advance(CONVERT_SHARE + (1 - CONVERT_SHARE) * share)

@@ -25,8 +25,8 @@ from proxyless.latency.kernels import Kernel, Kind, kernels
 from proxyless.latency.layout import Layout
 from proxyless.latency.operators import example_inputs
 from proxyless.latency.physical import Physical, fit_physical
+from proxyless.latency.rounds import Interval
 from proxyless.latency.table import LatencyTable
-from proxyless.latency.timing import Interval
 
 FORMAT = 1
 """Of the files that models are written to."""

@@ -14,8 +14,8 @@ from proxyless.latency.layout import Layout
 from proxyless.latency.model import LEAST, Measured, fit
 from proxyless.latency.operators import example_inputs
 from proxyless.latency.physical import typical
+from proxyless.latency.rounds import Interval
 from proxyless.latency.table import LatencyTable
-from proxyless.latency.timing import Interval
 
 LENGTHS = (6.0, 0.3)
 """Octaves over which kernels are taken to be alike, of channels and of sizes, before anything was measured."""

@@ -19,8 +19,8 @@ from proxyless.latency.adapt import adapt
 from proxyless.latency.bundle_runner import BUNDLE, RESULTS
 from proxyless.latency.calibration import calibrated
 from proxyless.latency.layout import Layout, layout
+from proxyless.latency.rounds import Conditions, Interval
 from proxyless.latency.table import Entry, LatencyTable, MeasuredNetwork
-from proxyless.latency.timing import Conditions, Interval
 from proxyless.supernet import Shapes, Supernet
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from proxyless import files
 from proxyless.latency import identity
 from proxyless.latency.device import Device
-from proxyless.latency.timing import Round
+from proxyless.latency.rounds import Round
 
 
 class Store:
@@ -32,7 +32,7 @@ class Store:
                     value = json.loads(line)
                     bursts = {str(key): float(ms) for key, ms in value["bursts"].items() if float(ms) > 0}
                     other = value["other_cores"]
-                    rounds.append(Round(bursts, None if other is None else float(other)))
+                    rounds.append(Round(bursts, None if other is None else float(other), str(value["loading"])))
         return rounds
 
     def add(self, done: Round) -> None:
@@ -41,7 +41,8 @@ class Store:
             if not self.begun:
                 self._begin()
             bursts = {key: round(ms, 7) for key, ms in done.bursts.items()}
-            files.append_json_line(self.path, {"bursts": bursts, "other_cores": done.other_cores})
+            line = {"bursts": bursts, "other_cores": done.other_cores, "loading": done.loading}
+            files.append_json_line(self.path, line)
 
     def _begin(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

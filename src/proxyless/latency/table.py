@@ -22,9 +22,6 @@ from proxyless.architecture import Architecture, indices
 from proxyless.errors import ProxylessError
 from proxyless.supernet import Supernet
 
-PUBLISHED = "published table"
-"""The runtime of devices that others have measured."""
-
 FORMAT = 2
 """Of the files that latency tables are written to."""
 

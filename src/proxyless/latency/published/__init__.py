@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from proxyless import files
 from proxyless.errors import ProxylessError
-from proxyless.latency.table import CostTable
+
+if TYPE_CHECKING:
+    from proxyless.latency.table import CostTable
 
 NAMES = ("pixel1", "pixel1-tunas")
 CLASSES = 1000
@@ -113,6 +115,8 @@ def table(name: str, space: MBConvSpace) -> CostTable:
     Raises:
         ProxylessError: there is no such table, or it does not cover ``space``; names the first operator it lacks.
     """
+    from proxyless.latency.table import CostTable
+
     value = _read(name)
     # Only differences within a choice have a meaning: Zero is put at 0 ms, and with it blocks that a space lacks.
     base = value["bias_ms"] + sum(entry["ms"].get("skip", 0.0) for entry in value["operators"])

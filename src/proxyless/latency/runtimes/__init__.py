@@ -9,7 +9,7 @@ from enum import StrEnum
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from proxyless.errors import ProxylessError, first_line
 from proxyless.latency.runtimes import gpu
@@ -64,11 +64,27 @@ class Runtime(Protocol):
         """
         ...
 
-    def load(self, model: Path, inputs: Sequence[Tensor], device: Device) -> Prepared:
+    def load(self, model: Path, inputs: Sequence[NDArray[np.float32]], device: Device) -> Prepared:
         """Load a network that was exported to the file ``model``, of the runtime's format, as it is.
 
+        Args:
+            inputs: as the module takes them, images channels first.
+
         Raises:
-            ProxylessError: the file cannot be run, or the runtime runs no files.
+            ProxylessError: the file cannot be run, for a reason of which its name is no part; or the runtime runs none.
+        """
+        ...
+
+
+@runtime_checkable
+class Converting(Runtime, Protocol):
+    """A runtime whose models can be loaded in another process, without PyTorch and as often as wanted."""
+
+    def convert(self, module: nn.Module, inputs: Sequence[Tensor], device: Device) -> bytes:
+        """What :meth:`load` is to find in a file. The module is left as it was.
+
+        Raises:
+            ProxylessError: the module cannot be converted; names its class, the runtime and the reason.
         """
         ...
 

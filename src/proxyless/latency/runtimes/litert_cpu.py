@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from proxyless.export import litert
+from proxyless.export import litert_session
 from proxyless.latency.device import Device, Precision
 from proxyless.latency.runtimes import Format, check_precision, failing_as
 from proxyless.latency.runtimes.clock import wall_clock_ms
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class LiteRTCpu:
@@ -31,26 +33,31 @@ class LiteRTCpu:
         try:
             return f"{metadata.version('ai-edge-litert')}, litert-torch {metadata.version('litert-torch')}"
         except metadata.PackageNotFoundError as error:
-            raise litert.missing(error) from None
+            raise litert_session.missing(error) from None
 
-    def prepare(self, module: nn.Module, inputs: Sequence[Tensor], device: Device) -> _Loaded:
+    def convert(self, module: nn.Module, inputs: Sequence[Tensor], device: Device) -> bytes:
+        from proxyless.export import litert
+
         check_precision(device, Precision.FLOAT32, Precision.INT8)
         content = litert.to_tflite(module, inputs)
-        arrays = _arrays(inputs)
-        if device.precision == Precision.INT8:
-            content = litert.quantized(content, [arrays])
-        return _Loaded(content, arrays, device)
+        if device.precision is Precision.FLOAT32:
+            return content
+        return litert.quantized(content, [[_channels_last(x.numpy()) for x in inputs]])
 
-    def load(self, model: Path, inputs: Sequence[Tensor], device: Device) -> _Loaded:
+    def prepare(self, module: nn.Module, inputs: Sequence[Tensor], device: Device) -> _Loaded:
+        content = self.convert(module, inputs, device)
+        return _Loaded(content, [x.numpy() for x in inputs], device)
+
+    def load(self, model: Path, inputs: Sequence[NDArray[np.float32]], device: Device) -> _Loaded:
         check_precision(device, Precision.FLOAT32, Precision.INT8)
-        with failing_as(f"{model} cannot be run by LiteRT"):
-            return _Loaded(model.read_bytes(), _arrays(inputs), device)
+        with failing_as("cannot be run by LiteRT"):
+            return _Loaded(model.read_bytes(), inputs, device)
 
 
 class _Loaded:
-    def __init__(self, content: bytes, arrays: Sequence[NDArray[np.float32]], device: Device) -> None:
-        self.session = litert.Session(content, threads=device.threads)
-        self.session.set_inputs(arrays)
+    def __init__(self, content: bytes, inputs: Sequence[NDArray[np.float32]], device: Device) -> None:
+        self.session = litert_session.Session(content, threads=device.threads)
+        self.session.set_inputs([_channels_last(x) for x in inputs])
         self.session.invoke()
 
     def times_ms(self, count: int) -> NDArray[np.float64]:
@@ -61,5 +68,5 @@ class _Loaded:
         return [x.transpose(0, 3, 1, 2) if x.ndim == 4 else x for x in self.session.outputs()]
 
 
-def _arrays(inputs: Sequence[Tensor]) -> list[NDArray[np.float32]]:
-    return [litert.channels_last(x).contiguous().numpy() for x in inputs]
+def _channels_last(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1)) if x.ndim == 4 else x

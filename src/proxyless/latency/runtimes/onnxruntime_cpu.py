@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from proxyless.errors import ProxylessError
-from proxyless.export.onnx import input_names, session, to_onnx
-from proxyless.export.quantize import quantized
+from proxyless.export.onnx_session import input_names, session
 from proxyless.latency.device import Device, Precision
 from proxyless.latency.runtimes import Format, check_precision, failing_as
 from proxyless.latency.runtimes.clock import wall_clock_ms
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class OnnxRuntimeCpu:
@@ -34,26 +35,34 @@ class OnnxRuntimeCpu:
             raise ProxylessError(f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime") from None
         return str(onnxruntime.__version__)
 
-    def prepare(self, module: nn.Module, inputs: Sequence[Tensor], device: Device) -> _Session:
+    def convert(self, module: nn.Module, inputs: Sequence[Tensor], device: Device) -> bytes:
+        from proxyless.export.onnx import to_onnx
+        from proxyless.export.quantize import quantized
+
         check_precision(device, Precision.FLOAT32, Precision.INT8)
         model = to_onnx(module, inputs, dynamic_batch=False)
-        with failing_as(f"{type(module).__name__} cannot be run by ONNX Runtime"):
-            if device.precision is Precision.INT8:
-                model = quantized(model, [[x.numpy() for x in inputs]])
-            return _Session(session(model, threads=device.threads), inputs)
+        if device.precision is Precision.FLOAT32:
+            return model
+        with failing_as(f"{type(module).__name__} cannot be quantised for ONNX Runtime"):
+            return quantized(model, [[x.numpy() for x in inputs]])
 
-    def load(self, model: Path, inputs: Sequence[Tensor], device: Device) -> _Session:
-        with failing_as(f"{model} cannot be run by ONNX Runtime"):
+    def prepare(self, module: nn.Module, inputs: Sequence[Tensor], device: Device) -> _Session:
+        model = self.convert(module, inputs, device)
+        with failing_as(f"{type(module).__name__} cannot be run by ONNX Runtime"):
+            return _Session(session(model, threads=device.threads), [x.numpy() for x in inputs])
+
+    def load(self, model: Path, inputs: Sequence[NDArray[np.float32]], device: Device) -> _Session:
+        with failing_as("cannot be run by ONNX Runtime"):
             return _Session(session(model, threads=device.threads), inputs)
 
 
 class _Session:
-    def __init__(self, session: Any, inputs: Sequence[Tensor]) -> None:
+    def __init__(self, session: Any, inputs: Sequence[NDArray[np.float32]]) -> None:
         self.session = session
         # A module that does not read an input, such as Zero, has lost it in the export.
         used = {value.name for value in session.get_inputs()}
         named = zip(input_names(len(inputs)), inputs, strict=True)
-        self.feed = {name: tensor.numpy() for name, tensor in named if name in used}
+        self.feed = {name: array for name, array in named if name in used}
         self.outputs()
 
     def times_ms(self, count: int) -> NDArray[np.float64]:

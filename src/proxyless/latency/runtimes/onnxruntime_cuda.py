@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from proxyless.errors import ProxylessError
-from proxyless.export.onnx import input_names, to_onnx
+from proxyless.export.onnx import to_onnx
+from proxyless.export.onnx_session import input_names
 from proxyless.latency.device import Device, Precision
 from proxyless.latency.runtimes import PROGRAMS, Format, check_precision, failing_as
 from proxyless.latency.runtimes.clock import wall_clock_ms
@@ -41,10 +42,10 @@ class OnnxRuntimeCuda:
     def prepare(self, module: nn.Module, inputs: Sequence[Tensor], device: Device) -> _Bound:
         model = to_onnx(module, inputs, dynamic_batch=False)
         with failing_as(f"{type(module).__name__} cannot be run by {_title(device)}"):
-            return self._bound(model, inputs, device)
+            return self._bound(model, [x.numpy() for x in inputs], device)
 
-    def load(self, model: Path, inputs: Sequence[Tensor], device: Device) -> _Bound:
-        with failing_as(f"{model} cannot be run by {_title(device)}"):
+    def load(self, model: Path, inputs: Sequence[NDArray[np.float32]], device: Device) -> _Bound:
+        with failing_as(f"cannot be run by {_title(device)}"):
             return self._bound(model.read_bytes(), inputs, device)
 
     def providers(self, device: Device) -> list[tuple[str, dict[str, str]]]:
@@ -55,7 +56,7 @@ class OnnxRuntimeCuda:
         """``model`` in the precision of ``device``, inputs and outputs included."""
         return half(model) if device.precision is Precision.FLOAT16 else model
 
-    def _bound(self, model: bytes, inputs: Sequence[Tensor], device: Device) -> _Bound:
+    def _bound(self, model: bytes, inputs: Sequence[NDArray[np.float32]], device: Device) -> _Bound:
         import onnxruntime
 
         check_precision(device, Precision.FLOAT32, Precision.FLOAT16)
@@ -100,16 +101,15 @@ class OnnxRuntimeTensorRT(OnnxRuntimeCuda):
 class _Bound:
     """A session with its inputs in the GPU's memory, and outputs that are written to the same place every time."""
 
-    def __init__(self, session: Any, inputs: Sequence[Tensor], memory: str = "cuda") -> None:
+    def __init__(self, session: Any, inputs: Sequence[NDArray[np.float32]], memory: str = "cuda") -> None:
         import onnxruntime
 
         self.session = session
         self.binding = session.io_binding()
         types = {value.name: value.type for value in session.get_inputs()}
-        for name, tensor in zip(input_names(len(inputs)), inputs, strict=True):
+        for name, array in zip(input_names(len(inputs)), inputs, strict=True):
             if name not in types:
                 continue  # a module that does not read an input has lost it in the export
-            array = tensor.numpy()
             if types[name] == "tensor(float16)":
                 array = array.astype(np.float16)
             self.binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, memory, 0))

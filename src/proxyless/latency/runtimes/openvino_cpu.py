@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from proxyless.export.onnx import input_names, to_onnx
+from proxyless.export.onnx_session import input_names
 from proxyless.latency.device import Device, Precision
 from proxyless.latency.runtimes import Format, check_precision, failing_as
 from proxyless.latency.runtimes.clock import wall_clock_ms
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class OpenVinoCpu:
@@ -31,13 +33,19 @@ class OpenVinoCpu:
 
         return str(openvino.__version__).split("-")[0]  # what follows is the build
 
-    def prepare(self, module: nn.Module, inputs: Sequence[Tensor], device: Device) -> _Request:
-        model = to_onnx(module, inputs, dynamic_batch=False)
-        with failing_as(f"{type(module).__name__} cannot be run by OpenVINO"):
-            return self._request(model, inputs, device)
+    def convert(self, module: nn.Module, inputs: Sequence[Tensor], device: Device) -> bytes:
+        from proxyless.export.onnx import to_onnx
 
-    def load(self, model: Path, inputs: Sequence[Tensor], device: Device) -> _Request:
-        with failing_as(f"{model} cannot be run by OpenVINO"):
+        check_precision(device, Precision.FLOAT32)
+        return to_onnx(module, inputs, dynamic_batch=False)
+
+    def prepare(self, module: nn.Module, inputs: Sequence[Tensor], device: Device) -> _Request:
+        model = self.convert(module, inputs, device)
+        with failing_as(f"{type(module).__name__} cannot be run by OpenVINO"):
+            return self._request(model, [x.numpy() for x in inputs], device)
+
+    def load(self, model: Path, inputs: Sequence[NDArray[np.float32]], device: Device) -> _Request:
+        with failing_as("cannot be run by OpenVINO"):
             return self._request(str(model), inputs, device)
 
     @cached_property
@@ -46,14 +54,14 @@ class OpenVinoCpu:
 
         return openvino.Core()
 
-    def _request(self, source: bytes | str, inputs: Sequence[Tensor], device: Device) -> _Request:
+    def _request(self, source: bytes | str, inputs: Sequence[NDArray[np.float32]], device: Device) -> _Request:
         check_precision(device, Precision.FLOAT32)
         model = self._core.read_model(source)
         named = dict(zip(input_names(len(inputs)), inputs, strict=True))
         # A module that does not read an input, such as Zero, has lost it in the export.
         used = {value.any_name: named[value.any_name] for value in model.inputs}
         if used:  # a free batch size is settled before compiling, as it would be where latency counts
-            model.reshape({name: list(tensor.shape) for name, tensor in used.items()})
+            model.reshape({name: list(array.shape) for name, array in used.items()})
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
@@ -65,13 +73,13 @@ class OpenVinoCpu:
 
 
 class _Request:
-    def __init__(self, compiled: Any, inputs: dict[str, Tensor]) -> None:
+    def __init__(self, compiled: Any, inputs: dict[str, NDArray[np.float32]]) -> None:
         import openvino
 
         self.compiled = compiled
         self.request = compiled.create_infer_request()
-        for name, tensor in inputs.items():
-            self.request.set_tensor(name, openvino.Tensor(tensor.numpy().copy()))
+        for name, array in inputs.items():
+            self.request.set_tensor(name, openvino.Tensor(array.copy()))
         self.outputs()
 
     def times_ms(self, count: int) -> NDArray[np.float64]:

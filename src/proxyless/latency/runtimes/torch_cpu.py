@@ -44,8 +44,8 @@ class TorchCpu:
             network = copy.deepcopy(module).eval().to(memory_format=torch.channels_last)
             return _Called(network, inputs, device.threads)
 
-    def load(self, model: Path, inputs: Sequence[Tensor], device: Device) -> _Called:
-        raise ProxylessError(f"{model}: PyTorch cannot run an ONNX file; measure the module")
+    def load(self, model: Path, inputs: Sequence[NDArray[np.float32]], device: Device) -> _Called:
+        raise ProxylessError("PyTorch cannot run an exported file; measure the module")
 
 
 class TorchCompiled(TorchCpu):

@@ -48,8 +48,8 @@ class TorchCuda:
             network = copy.deepcopy(module).eval().to("cuda", dtype).to(memory_format=torch.channels_last)
             return self._made(network, [_moved(x, dtype) for x in inputs])
 
-    def load(self, model: Path, inputs: Sequence[Tensor], device: Device) -> _OnGpu:
-        raise ProxylessError(f"{model}: PyTorch cannot run an ONNX file; measure the module")
+    def load(self, model: Path, inputs: Sequence[NDArray[np.float32]], device: Device) -> _OnGpu:
+        raise ProxylessError("PyTorch cannot run an exported file; measure the module")
 
     def _made(self, network: nn.Module, inputs: Sequence[Tensor]) -> _OnGpu:
         return _OnGpu(lambda: network(*inputs))

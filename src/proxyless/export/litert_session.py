@@ -1,0 +1,115 @@
+"""LiteRT models run on the CPU. No PyTorch here, so that what only runs them starts quickly."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxyless.errors import ProxylessError, first_line
+
+SIGNATURE = "serving_default"  # what the converter calls the one function of a model; its inputs are args_0, args_1...
+
+
+class Session:
+    """A LiteRT model, loaded; float32 in and out, also where the model itself computes in int8."""
+
+    def __init__(self, model: bytes, *, threads: int = 1) -> None:
+        """
+        Raises:
+            ProxylessError: LiteRT is not installed, or cannot load the model.
+        """
+        program = imported("ai_edge_litert.interpreter")
+        try:
+            with silence():
+                self.interpreter: Any = program.Interpreter(model_content=model, num_threads=threads)
+                self.interpreter.allocate_tensors()
+                self.inputs: dict[str, Any] = self.interpreter.get_signature_runner(SIGNATURE).get_input_details()
+        except (ValueError, RuntimeError) as error:
+            raise ProxylessError(f"LiteRT cannot load the model: {first_line(error)}") from None
+
+    def set_inputs(self, arrays: Sequence[NDArray[np.float32]]) -> None:
+        """What the next inferences read: an array for each input that the module was converted with, channels last."""
+        for number, array in enumerate(arrays):
+            detail = self.inputs.get(f"args_{number}")
+            if detail is None:
+                continue  # the module does not read this input
+            if detail["dtype"] == np.int8:
+                scale, zero = detail["quantization"]
+                array = np.clip(np.round(array / scale + zero), -128, 127).astype(np.int8)
+            self.interpreter.set_tensor(detail["index"], array)
+
+    def invoke(self) -> None:
+        """One inference."""
+        self.interpreter.invoke()
+
+    def outputs(self) -> list[NDArray[np.float32]]:
+        """What the last inference computed, images channels last."""
+        return [self._value(detail) for detail in self.interpreter.get_output_details()]
+
+    def _value(self, detail: dict[str, Any]) -> NDArray[np.float32]:
+        value: NDArray[Any] = self.interpreter.get_tensor(detail["index"])
+        if value.dtype != np.int8:
+            return value
+        scale, zero = detail["quantization"]
+        return (value.astype(np.float32) - zero) * np.float32(scale)
+
+
+def run(session: Session, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Outputs of a network's session for normalised images (batch, channels, height, width), of whatever number.
+
+    The model's own batch size is fixed: images are run in groups of that many, the last one filled up.
+    """
+    group = int(session.inputs["args_0"]["shape"][0])
+    found = []
+    for part in np.split(images.transpose(0, 2, 3, 1), range(group, len(images), group)):
+        filled = np.concatenate([part, np.zeros((group - len(part), *part.shape[1:]), part.dtype)])
+        session.set_inputs([np.ascontiguousarray(filled)])
+        session.invoke()
+        found.append(session.outputs()[0][: len(part)])
+    return np.concatenate(found)
+
+
+def imported(module: str) -> Any:
+    """A module of LiteRT's packages, which write to the terminal when they are imported."""
+    try:
+        with silence():
+            return import_module(module)
+    except ImportError as error:
+        raise missing(error) from None
+
+
+def missing(error: ImportError) -> ProxylessError:
+    """That LiteRT is not installed."""
+    return ProxylessError(f"LiteRT cannot be imported ({first_line(error)}): pip install 'proxyless[litert]'")
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Nothing printed: not by Python's loggers and warnings, nor by C++ code, which writes to descriptor 2 itself."""
+    disabled = logging.root.manager.disable
+    with suppress(AttributeError, ValueError):  # no standard error, or a closed one
+        sys.stderr.flush()
+    shown = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        logging.disable(logging.ERROR)
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+        with suppress(AttributeError, ValueError):
+            sys.stderr.flush()
+        os.dup2(shown, 2)
+        os.close(shown)

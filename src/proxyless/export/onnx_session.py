@@ -1,0 +1,46 @@
+"""ONNX models run by ONNX Runtime on the CPU. No PyTorch here, so that what only runs them starts quickly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxyless.errors import ProxylessError, first_line
+
+
+def input_names(count: int) -> list[str]:
+    """What the inputs of an exported module are called: ``input``, ``input1``, ``input2``..."""
+    return [f"input{i or ''}" for i in range(count)]
+
+
+def session(model: bytes | str | Path, *, threads: int = 1) -> Any:
+    """An ONNX Runtime session on the CPU.
+
+    Raises:
+        ProxylessError: ONNX Runtime is not installed, or cannot load the model.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ProxylessError(f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    if threads > 1:
+        # Otherwise its threads go on spinning after an inference and take the cores of whatever session runs next.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises its own classes, which it does not export
+        raise ProxylessError(f"ONNX Runtime cannot load the model: {first_line(error)}") from None
+
+
+def run(session: Any, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Outputs of a session for normalised images (batch, channels, height, width)."""
+    outputs: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: images})[0]
+    return outputs
