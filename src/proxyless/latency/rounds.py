@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 DISTURBING = 0.25
 """Share of the machine's cores that other programs may use before a round counts as disturbed."""
 
 SLOWER = 0.08
-"""By how much a round may be slower than the others, as the median over its modules."""
+"""By how much a round may be slower than the others, as a median over modules."""
 
 WHOLE = 4
 """Modules that a round must have to be judged as a whole: of fewer, one that is noisy by itself would decide."""
@@ -139,7 +140,11 @@ def missing(names: Mapping[str, Any] | Sequence[str], rounds: Sequence[Round], e
 
 
 def undisturbed(rounds: Sequence[Round]) -> list[bool]:
-    """Which rounds count: other programs used few cores, and the round was no slower than the others as a whole."""
+    """Which rounds count: other programs used few cores, and the round was no slower than the others.
+
+    Quicker and slower modules are judged apart: what other machines on the same processor take of its caches and its
+    memory is missed by large modules alone.
+    """
     if not rounds:
         return []
     cores = os.cpu_count() or 1
@@ -155,10 +160,16 @@ def undisturbed(rounds: Sequence[Round]) -> list[bool]:
     if not seen.any():
         return calm
     reference = np.nanquantile(usual[:, seen], QUANTILE, axis=0)
-    ratios = [
-        float(np.nanmedian(row / reference)) if np.sum(~np.isnan(row)) >= WHOLE else 1.0 for row in bursts[:, seen]
-    ]
-    return [quiet and ratio <= 1 + SLOWER for quiet, ratio in zip(calm, ratios, strict=True)]
+    ratios = bursts[:, seen] / reference
+    larger = reference > np.median(reference)
+    slowest = [max(_typical(row[larger]), _typical(row[~larger]), _typical(row)) for row in ratios]
+    return [quiet and ratio <= 1 + SLOWER for quiet, ratio in zip(calm, slowest, strict=True)]
+
+
+def _typical(ratios: NDArray[np.float64]) -> float:
+    """Median of what was timed; 1 of too few."""
+    timed = ratios[~np.isnan(ratios)]
+    return float(np.median(timed)) if len(timed) >= WHOLE else 1.0
 
 
 def intervals(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -69,6 +70,7 @@ def time_interleaved(
             if seconds > effort.limit_s:
                 unfinished = [name for name in unfinished if seen[name] < LEAST]
             load = _Load()
+            random.Random(len(rounds)).shuffle(unfinished)
             bursts = {name: _burst(modules[name], repeats[name]) for name in unfinished}
             rounds.append(Round(bursts, load.other_cores()))
             on_round(rounds[-1])
