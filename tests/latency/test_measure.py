@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from proxyless import Choice, ProxylessError, Supernet, Zero
-from proxyless.latency import identity, measure
+from proxyless.latency import bench, identity, measure
 from proxyless.latency.calibration import calibrated
 from proxyless.latency.device import Device, device
 from proxyless.latency.identity import key
@@ -17,7 +17,7 @@ from proxyless.latency.rounds import Effort
 from proxyless.latency.table import Entry
 from proxyless.spaces.mobilenet import MobileNetSpace
 
-QUICK = Effort(rounds=3, burst_ms=0.5, width=1.0, limit_s=0.0)
+QUICK = Effort(rounds=3, burst_ms=0.5, width=1.0, limit_s=0.0, loadings=1)
 NETWORKS = 4
 
 
@@ -33,7 +33,7 @@ def test_a_whole_space_is_measured_with_names_and_zero_free(tiny_net):
 
 
 class Counting:
-    """A runtime that notes what it prepares."""
+    """A runtime that notes what it prepares, and converts nothing that could be loaded elsewhere."""
 
     def __init__(self) -> None:
         self.prepared: list[nn.Module] = []
@@ -51,7 +51,7 @@ class Counting:
 
 def test_what_is_known_is_not_measured_again_and_networks_always_are(tiny_net, tmp_path, monkeypatch):
     counting = Counting()
-    monkeypatch.setattr(measure, "runtime", lambda name: counting)
+    monkeypatch.setattr(bench, "runtime", lambda name: counting)
     monkeypatch.setattr(identity, "runtime", lambda name: counting)
     supernet = Supernet(tiny_net)
 
@@ -60,7 +60,7 @@ def test_what_is_known_is_not_measured_again_and_networks_always_are(tiny_net, t
         measure_table(supernet, (2, 6, 6), chosen, effort=effort, networks=NETWORKS, cache=tmp_path)
         return len(counting.prepared)
 
-    monkeypatch.setattr(measure, "usable_cores", lambda: 2)
+    monkeypatch.setattr(bench, "usable_cores", lambda: 2)
     candidates = 4
     assert prepared(device("cpu")) == candidates + NETWORKS
     assert prepared(device("cpu")) == NETWORKS
@@ -74,7 +74,7 @@ def test_what_is_known_is_not_measured_again_and_networks_always_are(tiny_net, t
 def test_operators_known_from_a_slower_session_are_put_on_the_level_of_new_ones(tiny_net, tmp_path, monkeypatch):
     """The same operators an hour later, on a machine that is 20 % quicker, with one of them not known yet."""
     counting = Counting()
-    monkeypatch.setattr(measure, "runtime", lambda name: counting)
+    monkeypatch.setattr(bench, "runtime", lambda name: counting)
     monkeypatch.setattr(identity, "runtime", lambda name: counting)
     supernet, cpu = Supernet(tiny_net), device("cpu")
     arguments = (supernet, (2, 6, 6), cpu)
@@ -104,14 +104,14 @@ def test_networks_that_checked_a_derivation_are_not_used_for_the_correction_late
 
 
 def test_more_threads_than_cores_are_refused(tiny_net, monkeypatch):
-    monkeypatch.setattr(measure, "usable_cores", lambda: 2)
+    monkeypatch.setattr(bench, "usable_cores", lambda: 2)
     with pytest.raises(ProxylessError, match=r"^device cpu: 3 threads, but this process may use 2 cores$"):
         measure_table(Supernet(tiny_net), (2, 6, 6), device("cpu", threads=3), effort=QUICK, networks=NETWORKS)
 
 
 def test_an_interrupted_measurement_goes_on_with_the_rounds_it_has(tiny_net, tmp_path, monkeypatch):
     counting = Counting()
-    monkeypatch.setattr(measure, "runtime", lambda name: counting)
+    monkeypatch.setattr(bench, "runtime", lambda name: counting)
     monkeypatch.setattr(identity, "runtime", lambda name: counting)
     supernet, effort = Supernet(tiny_net), Effort(rounds=6, burst_ms=0.1, width=1.0, limit_s=30)
 
@@ -203,7 +203,7 @@ def test_zero_without_a_shortcut_is_something_to_run():
 def test_a_part_of_the_candidates_is_measured_and_the_rest_predicted_and_marked():
     space = MobileNetSpace(classes=3, channels=1, image_size=16, width=0.25, depths=(2, 2, 1, 1, 1, 1))
     supernet = Supernet(space.network())
-    effort = Effort(rounds=5, burst_ms=2.0, width=1.0, limit_s=0.0)
+    effort = Effort(rounds=5, burst_ms=2.0, width=1.0, limit_s=0.0, loadings=1)
     whole = measure_table(supernet, space.input_shape, device("cpu"), effort=effort, networks=NETWORKS)
     part = measure_table(supernet, space.input_shape, device("cpu"), effort=effort, networks=NETWORKS, share=0.5)
     part.check(supernet)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from proxyless.latency import timing
-from proxyless.latency.rounds import Effort, Interval, Round, intervals, missing, undisturbed
+from proxyless.latency.rounds import Effort, Interval, Round, missing
 from proxyless.latency.timing import time_interleaved
 
 QUICK = Effort(rounds=5, burst_ms=0.1, width=0.05, limit_s=30)
@@ -26,10 +26,6 @@ class Scripted:
 def idle(monkeypatch):
     """Other programs use nothing, whatever runs beside the tests."""
     monkeypatch.setattr(timing._Load, "other_cores", lambda self: 0.0)
-
-
-def rounds_of(*bursts: float, other: float | None = 0.0) -> list[Round]:
-    return [Round({"a": ms}, other) for ms in bursts]
 
 
 def test_every_module_gets_its_own_time_and_an_interval_around_it():
@@ -69,36 +65,6 @@ def test_rounds_measured_before_are_gone_on_from():
     assert missing(["a", "b"], before + more, QUICK) == ["b"]
 
 
-def test_the_lower_quartile_counts():
-    found, busy = intervals(["a"], rounds_of(1.0, 1.01, 1.02, 1.03, 1.04), QUICK)
-    assert found["a"].ms == pytest.approx(1.01)
-    assert not busy
-
-
-def test_the_interval_is_that_of_a_quantile_of_the_rounds():
-    rng = np.random.default_rng(0)
-    # By the order statistics of 1,000 normal draws: the quartile at -0.674, its error sqrt(q (1 - q) / n) / density.
-    found, _ = intervals(["a"], rounds_of(*(10 + 0.1 * rng.normal(size=1000))), Effort(rounds=5))
-    error = 0.1 * np.sqrt(0.25 * 0.75 / 1000) / 0.3178
-    assert found["a"].ms == pytest.approx(10 - 0.0674, abs=3 * error)
-    assert found["a"].high_ms - found["a"].low_ms == pytest.approx(2 * 1.96 * error, rel=0.3)
-
-
-def test_a_round_in_which_other_programs_took_the_processor_does_not_count():
-    cores = os.cpu_count() or 1
-    rounds = rounds_of(1.0, 1.0, 1.0) + rounds_of(1.02, 1.02, other=0.8 * cores)
-    assert undisturbed(rounds) == [True, True, True, False, False]
-    assert undisturbed(rounds_of(1.0, 1.0, other=None)) == [True, True]
-
-
-def test_a_round_that_is_slower_as_a_whole_does_not_count_but_one_slow_module_does_no_harm_to_the_others():
-    names = "abcdefgh"
-    usual = [Round(dict.fromkeys(names, 1.0), 0.0) for _ in range(4)]
-    slow = Round(dict.fromkeys(names, 1.3), 0.0)
-    odd = Round(dict.fromkeys(names, 1.0) | {"a": 5.0}, 0.0)
-    assert undisturbed([*usual, slow, odd]) == [True, True, True, True, False, True]
-
-
 def test_disturbed_rounds_are_measured_again(monkeypatch):
     loads = iter([2.0 * (os.cpu_count() or 1)] * 3 + [0.0] * 100)
     monkeypatch.setattr(timing._Load, "other_cores", lambda self: next(loads))
@@ -115,15 +81,6 @@ def test_a_machine_that_stays_busy_is_reported(monkeypatch):
     assert conditions.busy
     assert conditions.disturbed == conditions.rounds >= 3
     assert "not to be trusted" in conditions.warnings()[0]
-
-
-def test_a_few_disturbed_rounds_are_left_out_also_where_the_time_limit_ends_measuring_early():
-    rounds = [*rounds_of(*[1.0] * 9), *rounds_of(3.0, other=os.cpu_count() or 1)]
-    found, busy = intervals(["a"], rounds, Effort(rounds=15))
-    assert not busy
-    assert found["a"] == Interval(1.0, 1.0, 1.0)
-    loud = [*rounds_of(*[1.0] * 4), *rounds_of(*[3.0] * 6, other=os.cpu_count() or 1)]
-    assert intervals(["a"], loud, Effort(rounds=15))[1]
 
 
 def test_intervals_that_stay_wide_are_reported():

@@ -13,6 +13,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,7 +40,7 @@ def time_interleaved(
     on_round: Callable[[Round], None] = lambda done: None,
     advance: Callable[[float], None] = lambda share: None,
 ) -> tuple[dict[str, Interval], Conditions]:
-    """Time modules against one another.
+    """Time modules against one another, as they are loaded now: of ``effort`` all but its loadings applies.
 
     Args:
         modules: what to time, by name.
@@ -51,6 +52,7 @@ def time_interleaved(
         the interval of every module, and the conditions of the rounds measured now.
     """
     started = time.perf_counter()
+    effort = replace(effort, loadings=1)
     if not modules:
         return {}, conditions((), (), effort, before=0, seconds=0.0)
     burst_ms = max(effort.burst_ms, 10 * effort.burst_ms / len(modules))
@@ -70,7 +72,7 @@ def time_interleaved(
             if seconds > effort.limit_s:
                 unfinished = [name for name in unfinished if seen[name] < LEAST]
             load = _Load()
-            random.Random(len(rounds)).shuffle(unfinished)
+            random.Random(len(rounds)).shuffle(unfinished)  # what runs before a module leaves its mark on it
             bursts = {name: _burst(modules[name], repeats[name]) for name in unfinished}
             rounds.append(Round(bursts, load.other_cores()))
             on_round(rounds[-1])

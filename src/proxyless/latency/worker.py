@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ def main(folder: str) -> None:
 
         try:
             _carry_out(Path(folder), tell)
-        except BrokenPipeError:  # the parent has been killed
+        except BrokenPipeError:  # the parent has been killed, and cannot clear up
+            shutil.rmtree(folder, ignore_errors=True)
             os._exit(1)
 
 
