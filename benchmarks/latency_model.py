@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from proxyless import Supernet, derive, files
 from proxyless.latency import identity
+from proxyless.latency.bench import bench
 from proxyless.latency.device import Device, device
 from proxyless.latency.kernels import Kernel, Kind, kernels
 from proxyless.latency.layout import layout, spread_paths
@@ -38,9 +39,6 @@ from proxyless.latency.operators import example_inputs
 from proxyless.latency.partial import most_telling
 from proxyless.latency.physical import fit_physical
 from proxyless.latency.rounds import Effort
-from proxyless.latency.runtimes import Prepared, runtime
-from proxyless.latency.steady import steady
-from proxyless.latency.timing import time_interleaved
 from proxyless.spaces.mobilenet import MobileNetSpace
 
 Array = NDArray[np.float64]
@@ -75,29 +73,27 @@ class Row:
 
 def measure(target: Device, spaces: Sequence[Space], networks: int, effort: Effort) -> tuple[list[Row], dict[str, Any]]:
     """All distinct operators of ``spaces`` and some networks, in one session; and the conditions."""
-    program = runtime(target.runtime)
-    prepared: dict[str, Prepared] = {}
     launched: dict[str, tuple[Kernel, ...]] = {}
     where: dict[str, list[Space]] = {}
+    with bench(target) as place:
 
-    def add(key: str, module: torch.nn.Module, shapes: Any, space: Space) -> None:
-        where.setdefault(key, []).append(space)
-        if key not in prepared:
-            inputs = example_inputs(shapes)
-            launched[key] = kernels(module, inputs)
-            prepared[key] = program.prepare(module, inputs, target)
+        def add(key: str, module: torch.nn.Module, shapes: Any, space: Space) -> None:
+            where.setdefault(key, []).append(space)
+            if key not in launched:
+                inputs = example_inputs(shapes)
+                launched[key] = kernels(module, inputs)
+                place.add(key, module, inputs, called=key)
 
-    for size, width in spaces:
-        space = MobileNetSpace(image_size=size, width=width)
-        supernet = Supernet(space.network())
-        shapes = ((target.batch, *space.input_shape),)
-        for key, operator in layout(supernet, shapes).operators.items():
-            add(key, operator.module, operator.shapes, (size, width))
-        for number, path in enumerate(spread_paths(supernet, networks, seed=0)):
-            add(f"network {size} {width} {number}", derive(supernet, path), shapes, (size, width))
-        print(f"{size} px, width {width}: {len(prepared)} modules prepared", flush=True)
-    with steady(target.threads):
-        found, conditions = time_interleaved(prepared, effort)
+        for size, width in spaces:
+            space = MobileNetSpace(image_size=size, width=width)
+            supernet = Supernet(space.network())
+            shapes = ((target.batch, *space.input_shape),)
+            for key, operator in layout(supernet, shapes).operators.items():
+                add(key, operator.module, operator.shapes, (size, width))
+            for number, path in enumerate(spread_paths(supernet, networks, seed=0)):
+                add(f"network {size} {width} {number}", derive(supernet, path), shapes, (size, width))
+            print(f"{size} px, width {width}: {len(launched)} modules prepared", flush=True)
+        found, conditions = place.time(effort)
     rows = [
         Row(tuple(where[key]), key.startswith("network"), Measured(launched[key], time.ms, time.low_ms, time.high_ms))
         for key, time in found.items()

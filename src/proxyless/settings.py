@@ -104,7 +104,7 @@ class MeasureSettings:
     share: float = _setting(
         1.0, "share of the distinct candidates that is measured; the others are predicted from them", least=0.01, most=1
     )
-    networks: int = _setting(32, "whole networks measured to correct the table", least=4)
+    networks: int = _setting(48, "whole networks measured to correct the table", least=4)
     cache: str | None = _setting("~/.cache/proxyless/latency", "folder of known measurements; null: measure all anew")
 
 

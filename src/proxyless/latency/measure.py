@@ -25,7 +25,7 @@ from proxyless.supernet import Shapes, Supernet
 Advance = Callable[[float], None]
 """Called with the share done, 0 to 1."""
 
-NETWORKS = 32
+NETWORKS = 48
 """Whole networks measured to fit a table's correction."""
 
 ANCHORS = 8

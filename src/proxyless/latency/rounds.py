@@ -37,7 +37,7 @@ LEAST = 3
 QUANTILE = 0.25
 RESAMPLES = 200
 
-BORROWED = 8
+BORROWED = 4
 """Degrees of freedom that a module's spread over its loadings borrows from all others at the most."""
 
 
