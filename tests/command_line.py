@@ -10,7 +10,7 @@ TINY = """
 data: digits
 latency: 100.0
 space: {width: 0.25, depths: [2, 1, 1, 1, 1, 1], kernels: [3, 5], expansions: [2]}
-measure: {rounds: 3, burst_ms: 0.5, limit_s: 0, networks: 6, cache: null}
+measure: {rounds: 3, loadings: 1, burst_ms: 0.5, limit_s: 0, networks: 6, cache: null}
 search: {warmup_epochs: 1, epochs: 3, architecture_every: 2}
 training: {epochs: 4}
 """

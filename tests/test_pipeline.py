@@ -195,6 +195,8 @@ def test_train_takes_an_architecture_to_other_data_and_image_format(finished, tm
             3,
             "--training-batch-size",
             16,
+            "--measure-loadings",
+            "1",
             "--measure-rounds",
             3,
             "--measure-limit-s",
@@ -251,6 +253,8 @@ def test_measure_writes_a_table(tmp_path):
             0.25,
             "--space-depths",
             *"111111",
+            "--measure-loadings",
+            "1",
             "--measure-rounds",
             3,
             "--measure-limit-s",
@@ -322,7 +326,16 @@ def test_other_spaces_are_searched_by_the_same_command(name, tmp_path, capsys):
 
     arguments = ["search", "--data", "digits", "--space-name", name, "--search-loss", "none", "--quiet"]
     arguments += ["--out", str(tmp_path / "run"), "--search-warmup-epochs", "0", "--search-epochs", "1"]
-    arguments += ["--training-epochs", "1", "--measure-rounds", "3", "--measure-limit-s", "0"]
+    arguments += [
+        "--training-epochs",
+        "1",
+        "--measure-loadings",
+        "1",
+        "--measure-rounds",
+        "3",
+        "--measure-limit-s",
+        "0",
+    ]
     if name == "tree":
         arguments += ["--space-blocks", "1", "--space-stem", "4", "--space-final-width", "16"]
     assert main(arguments) == 0

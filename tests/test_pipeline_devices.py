@@ -26,6 +26,7 @@ TINY = Settings().replace(
         "space.kernels": (3, 5),
         "space.expansions": (2,),
         "measure.rounds": 3,
+        "measure.loadings": 1,
         "measure.burst_ms": 0.5,
         "measure.limit_s": 0.0,
         "measure.networks": 4,
@@ -37,7 +38,7 @@ TINY = Settings().replace(
 )
 ARGUMENTS = {"classes": 10, "channels": 1, "image_size": 8, "width": 0.25, "depths": (1, 1, 1, 1, 1, 1)}
 ARGUMENTS |= {"kernels": (3, 5), "expansions": (2,)}
-EFFORT = Effort(rounds=3, burst_ms=0.5, limit_s=0.0)
+EFFORT = Effort(rounds=3, burst_ms=0.5, limit_s=0.0, loadings=1)
 
 
 def table_file(path: Path, **changes) -> Path:

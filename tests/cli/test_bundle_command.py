@@ -13,7 +13,7 @@ from proxyless.latency.table import LatencyTable
 
 SPACE = "--image-size 8 --channels 1 --classes 3 --space-width 0.25 --space-kernels 3 --space-expansions 1 2"
 SPACE = [*SPACE.split(), "--space-depths", *"111111"]
-QUICK = ["--rounds", "3", "--burst-ms", "0.1", "--limit-s", "0"]
+QUICK = ["--rounds", "3", "--loadings", "1", "--burst-ms", "0.1", "--limit-s", "0"]
 
 
 def bundle(out) -> int:
@@ -67,7 +67,17 @@ def test_the_image_size_is_that_of_the_config_unless_a_flag_gives_another(tmp_pa
     assert "device cpu-int8 has no effect" in capsys.readouterr().err
     table = tmp_path / "table.json"
     measure = ["measure", "--config", str(config), "--device", "cpu", *SPACE[2:], "--measure-networks", "4"]
-    measure += ["--measure-rounds", "3", "--measure-limit-s", "0", "--measure-cache", "null", "--quiet"]
+    measure += [
+        "--measure-rounds",
+        "3",
+        "--measure-loadings",
+        "1",
+        "--measure-limit-s",
+        "0",
+        "--measure-cache",
+        "null",
+        "--quiet",
+    ]
     assert main([*measure, "--out", str(table)]) == 0
     operators = {entry.operator for row in LatencyTable.load(table).entries.values() for entry in row.values()}
     assert operators == set(json.loads((tmp_path / "bundle-12" / "manifest.json").read_text())["operators"])

@@ -157,7 +157,7 @@ def test_the_table_is_of_the_operators_and_networks_that_measuring_here_takes(ti
     path, values = timed
     space = spaces.make(values["manifest"]["space"]["name"], values["manifest"]["space"]["arguments"])
     supernet = supernet_of(Settings(), space)
-    effort = Effort(rounds=1, burst_ms=0.05, limit_s=0)
+    effort = Effort(rounds=1, burst_ms=0.05, limit_s=0, loadings=1)
     here = measure_table(supernet, space.input_shape, device("cpu", batch=2), effort=effort, networks=6)
     there = table_from_results(path)
     there.check(supernet)

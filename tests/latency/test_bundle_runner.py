@@ -24,7 +24,7 @@ from proxyless.latency import bundle_runner
 from proxyless.latency.system import machine, usable_cores
 from proxyless.latency.timing import METHOD
 
-QUICK = ["--rounds", "3", "--burst-ms", "0.1", "--limit-s", "0"]
+QUICK = ["--rounds", "3", "--loadings", "1", "--burst-ms", "0.1", "--limit-s", "0"]
 NEEDED = (
     "numpy numpy.libs onnxruntime onnxruntime.libs flatbuffers google packaging sympy mpmath coloredlogs humanfriendly"
 )
@@ -133,7 +133,7 @@ def test_without_numpy_it_says_what_to_install(bundle, bare_python):
 
 def test_after_a_kill_the_same_command_goes_on(bundle, bare_python):
     out, record = bundle / "results.json", bundle / "results.rounds.jsonl"
-    endless = [bare_python, "run.py", "--burst-ms", "0.1", "--rounds", "1000000", "--limit-s", "100"]
+    endless = [bare_python, "run.py", "--burst-ms", "0.1", "--rounds", "1000000", "--loadings", "1", "--limit-s", "100"]
     running = subprocess.Popen(endless, cwd=bundle, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 60
     while not (record.exists() and record.read_text().count("\n") > 6) and time.monotonic() < until:
@@ -164,6 +164,7 @@ def test_what_is_known_well_enough_is_not_timed_again(bundle, tmp_path, capsys):
     done = {
         "bursts": {"conv": 0.5, "zero": 0.25, "second": 2.0, "network-000": 4.0},
         "other_cores": 0.0,
+        "loading": "a",
         "seconds": 1.5,
     }
     lines = "".join(json.dumps(line) + "\n" for line in [setup, done, done, done])

@@ -172,10 +172,12 @@ def test_a_measured_file_is_loaded_as_it_is(tiny_net, tmp_path):
     network, path = derive(Supernet(tiny_net), [1, 0]), tmp_path / "model.tflite"
     inputs = example_inputs(((1, 2, 6, 6),))
     litert.export(network, inputs[0], path)
-    assert output(LiteRTCpu().load(path, inputs, DEVICE)) == pytest.approx(expected(network, inputs), abs=1e-5)
+    assert output(LiteRTCpu().load(path, [x.numpy() for x in inputs], DEVICE)) == pytest.approx(
+        expected(network, inputs), abs=1e-5
+    )
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ProxylessError, match=r"LiteRT"):
-        LiteRTCpu().load(path, inputs, DEVICE)
+        LiteRTCpu().load(path, [x.numpy() for x in inputs], DEVICE)
 
 
 def test_a_precision_it_does_not_run_is_refused():

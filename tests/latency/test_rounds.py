@@ -6,7 +6,7 @@ from scipy import stats
 
 from proxyless.latency.rounds import Effort, Interval, Round, _student, intervals, missing, undisturbed
 
-QUICK = Effort(rounds=5, burst_ms=0.1, width=0.05, limit_s=30)
+QUICK = Effort(rounds=5, burst_ms=0.1, width=0.05, limit_s=30, loadings=1)
 
 
 def rounds_of(*bursts: float, other: float | None = 0.0) -> list[Round]:

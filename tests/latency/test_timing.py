@@ -8,7 +8,7 @@ from proxyless.latency import timing
 from proxyless.latency.rounds import Effort, Interval, Round, missing
 from proxyless.latency.timing import time_interleaved
 
-QUICK = Effort(rounds=5, burst_ms=0.1, width=0.05, limit_s=30)
+QUICK = Effort(rounds=5, burst_ms=0.1, width=0.05, limit_s=30, loadings=1)
 
 
 class Scripted:
