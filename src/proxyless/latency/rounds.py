@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 DISTURBING = 0.25
 """Share of the machine's cores that other programs may use before a round counts as disturbed."""
@@ -166,8 +165,8 @@ def undisturbed(rounds: Sequence[Round]) -> list[bool]:
     return [quiet and ratio <= 1 + SLOWER for quiet, ratio in zip(calm, slowest, strict=True)]
 
 
-def _typical(ratios: NDArray[np.float64]) -> float:
-    """Median of what was timed; 1 of too few."""
+def _typical(ratios: Any) -> float:
+    """Median of an array without what was not timed, NaN; 1 of too few."""
     timed = ratios[~np.isnan(ratios)]
     return float(np.median(timed)) if len(timed) >= WHOLE else 1.0
 
