@@ -3,10 +3,10 @@
     python benchmarks/latency_loadings.py                    # ONNX Runtime, 28 px and 224 px
     python benchmarks/latency_loadings.py --sizes 28 --show  # the tables again from the results
 
-All candidates of a space, the networks of the correction and others are loaded eight times or more, each time in a process
-of its own, and timed against one another. From the same rounds the table and its correction are then made as if there had
-been only some of the loadings, and predict the other networks as those loadings, or all of them, found them. Results go
-to ``benchmarks/results/latency_loadings.json``, and ``latency_loadings.md`` is made of them.
+All candidates of a space, the networks of the correction and others are loaded eight times or more, each time in a
+process of its own, and timed against one another. From the same rounds the table and its correction are then made as if
+there had been only some of the loadings, and predict the other networks as those loadings, or all of them, found them.
+Results go to ``benchmarks/results/latency_loadings.json``, and ``latency_loadings.md`` is made of them.
 """
 
 from __future__ import annotations
