@@ -55,14 +55,13 @@ def time_loadings(
     started = time.perf_counter()
     rounds = list(history)
     before = len(rounds)
-    done, shown = 0, 0.0
+    done = 0
     while names and done < MOST * effort.loadings:
         unfinished = missing(names, rounds, effort)
         seconds = time.perf_counter() - started
         if not unfinished or (seconds >= effort.limit_s and min(counts(rounds, names).values()) >= LEAST):
             break
-        after = max(effort.loadings, done + 1)  # how many there will be, as far as one can know
-        left = max(0.0, effort.limit_s - seconds) / (after - done)
+        left = max(0.0, effort.limit_s - seconds) / max(1, effort.loadings - done)
         once = replace(effort, rounds=effort.rounds_of_loading, loadings=1, width=float("inf"), limit_s=left)
         # In a fixed order every module would come to lie where it did before, and the mean would be off like each.
         order = list(names)
@@ -73,10 +72,8 @@ def time_loadings(
             rounds.append(replace(one, loading=loading))
             on_round(rounds[-1])
 
-        def show(share: float, done: int = done, after: int = after) -> None:
-            nonlocal shown
-            shown = max(shown, min(0.99, (done + share) / after))
-            advance(shown)
+        def show(share: float, done: int = done) -> None:
+            advance(_share((done + share) / effort.loadings))
 
         load(order, once, keep, show)
         done += 1
@@ -84,3 +81,8 @@ def time_loadings(
     found = intervals(names, rounds, effort)[0] if names else {}
     seconds = time.perf_counter() - started
     return found, conditions(names, rounds, effort, before=before, seconds=seconds)
+
+
+def _share(asked: float) -> float:
+    """How much is done, of loadings as a multiple of those asked for: whether there will be more is known at 1 only."""
+    return 0.8 * asked if asked <= 1 else 0.8 + 0.19 * (asked - 1) / (MOST - 1)
