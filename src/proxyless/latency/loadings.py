@@ -73,7 +73,7 @@ def time_loadings(
             on_round(rounds[-1])
 
         def show(share: float, done: int = done) -> None:
-            advance(_share((done + share) / effort.loadings))
+            advance(_share_of_loadings((done + share) / effort.loadings))
 
         load(order, once, keep, show)
         done += 1
@@ -83,6 +83,6 @@ def time_loadings(
     return found, conditions(names, rounds, effort, before=before, seconds=seconds)
 
 
-def _share(asked: float) -> float:
+def _share_of_loadings(asked: float) -> float:
     """How much is done, of loadings as a multiple of those asked for: whether there will be more is known at 1 only."""
     return 0.8 * asked if asked <= 1 else 0.8 + 0.19 * (asked - 1) / (MOST - 1)

@@ -65,7 +65,7 @@ def time_interleaved(
         while True:
             unfinished = missing(modules, rounds, effort)
             seconds = time.perf_counter() - started
-            advance(_share(unfinished, len(rounds) - before, seconds, effort))
+            advance(_share_of_rounds(unfinished, len(rounds) - before, seconds, effort))
             seen = counts(rounds, modules)
             if not unfinished or (seconds > effort.limit_s and min(seen.values()) >= LEAST):
                 break
@@ -84,7 +84,7 @@ def time_interleaved(
     return intervals(modules, rounds, effort)[0], conditions(modules, rounds, effort, before=before, seconds=seconds)
 
 
-def _share(unfinished: Sequence[str], rounds: int, seconds: float, effort: Effort) -> float:
+def _share_of_rounds(unfinished: Sequence[str], rounds: int, seconds: float, effort: Effort) -> float:
     """How much is done, by rounds or by the time limit, whichever is further; noisy modules take more rounds."""
     if not unfinished:
         return 1.0
