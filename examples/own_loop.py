@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset, random_split
 from proxyless import Choice, Supernet, Zero, derive
 from proxyless.latency.device import device
 from proxyless.latency.measure import measure_table
+from proxyless.latency.rounds import Effort
 from proxyless.search.gradient import TwoPathUpdate
 from proxyless.search.objective import BudgetLoss
 
@@ -55,7 +56,7 @@ def main() -> None:
     train, held_out = random_split(TensorDataset(images, torch.tensor(digits.target)), [0.8, 0.2])
 
     supernet = Supernet(Net())
-    table = measure_table(supernet, (1, 8, 8), device("cpu"))
+    table = measure_table(supernet, (1, 8, 8), device("cpu"), effort=Effort(limit_s=15))
     budget_ms = (table.smallest() + table.largest()) / 2
     update = TwoPathUpdate(supernet, BudgetLoss(table, budget_ms, gain=0.05), learning_rate=0.02)
     optimizer = torch.optim.SGD(supernet.weights(), lr=0.05, momentum=0.9)

@@ -23,7 +23,7 @@ from proxyless.latency.table import LatencyTable
 from proxyless.progress import Reporter
 from proxyless.run_folder import RunFolder
 from proxyless.stages import Batches, Job, effort, supernet_of, warn
-from proxyless.training.loop import confusion
+from proxyless.training.loop import accuracy, confusion
 
 Batch = tuple[Tensor, Tensor]
 
@@ -114,8 +114,8 @@ def finish(job: Job, architecture: Architecture) -> Result:
         deployment.write(run, other, network, held_out, batch=target.batch)
     measured = _measured(job, network, handed_over) if target.here else None
     values: dict[str, Any] = {
-        "test_accuracy": float(matrix.diagonal().sum() / matrix.sum()),
-        "valid_accuracy": float(held_out_matrix.diagonal().sum() / held_out_matrix.sum()),
+        "test_accuracy": accuracy(matrix),
+        "valid_accuracy": accuracy(held_out_matrix),
         "device_file": handed_over.name if handed_over else None,
         "test_accuracy_device_file": deployment.accuracy(other, batches.test()) if other else None,
         "test_images": int(matrix.sum()),
@@ -183,7 +183,7 @@ def evaluate(run: RunFolder, source: str | None = None) -> dict[str, Any]:
     return {
         "data": source or files.read_json(run.data)["source"],
         "test_images": int(matrix.sum()),
-        "test_accuracy": float(matrix.diagonal().sum() / matrix.sum()),
+        "test_accuracy": accuracy(matrix),
         "test_accuracy_files": {
             path.name: None if deployment.not_runnable(path) else deployment.accuracy(path, batches)
             for path in run.models()

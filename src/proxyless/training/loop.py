@@ -171,7 +171,7 @@ def _floats(network: nn.Module) -> Iterator[Tensor]:
 def evaluate(network: nn.Module, batches: Iterable[Batch]) -> tuple[float, float]:
     """Mean cross-entropy and accuracy (0 to 1) of ``network`` in evaluation mode."""
     matrix, loss = confusion(network, batches)
-    return loss, float(matrix.diagonal().sum() / matrix.sum())
+    return loss, accuracy(matrix)
 
 
 @torch.no_grad()
@@ -192,3 +192,8 @@ def confusion(network: nn.Module, batches: Iterable[Batch]) -> tuple[Tensor, flo
     if matrix is None:
         raise ValueError("there are no images to evaluate")
     return matrix, total / float(matrix.sum())
+
+
+def accuracy(confused: Tensor) -> float:
+    """Share of images recognised, of the counts that :func:`confusion` gives."""
+    return int(confused.diagonal().sum()) / int(confused.sum())
