@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,7 @@ def markdown(studies: list[dict[str, Any]]) -> str:
                 f" {e['kendall_tau']:.3f} |"
             )
     lines.append("")
+    machine = Counter(s["description"]["machine"] for s in studies).most_common(1)[0][0]
     for s in studies:
         about, busy = s["description"], list(s["conditions"].values())
         disturbed, rounds = (sum(c[key] for c in busy) for key in ("disturbed", "rounds"))
@@ -142,8 +144,9 @@ def markdown(studies: list[dict[str, Any]]) -> str:
             f" in the second session the same networks took {s['second_session']['median']:+.1%} (median); {disturbed}"
             f" of {rounds} rounds disturbed"
             f"{', machine busy' * any(c['busy'] for c in busy)}"
+            f"{'; on another machine, ' + about['machine'] if about['machine'] != machine else ''}"
         )
-    return "\n".join([*lines, "", f"{studies[0]['description']['machine']}."]) + "\n"
+    return "\n".join([*lines, "", f"{machine}."]) + "\n"
 
 
 def main() -> None:
@@ -159,7 +162,8 @@ def main() -> None:
     for name, target in [] if parsed.show else map(chosen_device, parsed.device):
         for size in parsed.sizes:
             done = study(name, target, size, parsed.networks, Effort())
-            studies = [s for s in studies if (s["device"], s["image_size"]) != (name, size)] + [done]
+            others = [s for s in studies if (s["device"], s["image_size"]) != (name, size)]
+            studies = sorted([*others, done], key=lambda s: (s["device"], s["image_size"]))
             files.write_json(parsed.out, studies)
             print(markdown([done]), flush=True)
     if studies:
