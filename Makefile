@@ -1,5 +1,5 @@
 # make venv   the set-up alone: a virtual environment in .venv with the package and its tools
-# make demo   design a network for this machine's CPU on Fashion-MNIST and write a report (7 to 15 minutes on 2 cores)
+# make demo   design a network for this machine's CPU on Fashion-MNIST and write a report (7 to 25 minutes on 2 cores)
 # make test   the tests; make lint: format, lint and types
 PYTHON  ?= python3
 VENV    ?= .venv
