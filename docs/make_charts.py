@@ -26,8 +26,9 @@ def predicted(studies: list[dict[str, Any]]) -> Html:
         common = axis(values, 0, 1)
         low, high = common.low, common.high
         x, y = Axis(low, high, 52, PANEL - 14), Axis(low, high, HEIGHT - 46, 30)
-        corners = [(low, low * 0.95), (high, high * 0.95), (high, high * 1.05), (low, low * 1.05)]
-        band = " ".join(f"{x(a):.1f},{min(max(y(b), y.end), y.start):.1f}" for a, b in corners)
+        below = [(low, low), (low / 0.95, low), (high, high * 0.95)]
+        above = [(high, high), (high / 1.05, high), (low, low * 1.05)]
+        band = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in below + above)
         error = study["predictors"]["table, corrected again"]
         parts = [
             *frame(x, y, x_label="predicted, ms", y_label=f"{study['device']}, {study['image_size']} px: measured, ms"),
