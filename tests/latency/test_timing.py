@@ -87,7 +87,7 @@ def test_intervals_that_stay_wide_are_reported():
     noisy = Scripted(0.5, noise=0.4)
     _, conditions = time_interleaved({"a": noisy}, Effort(3, 0.1, width=0.0, limit_s=0))
     assert conditions.wide == 1
-    assert conditions.warnings() == ["1 latencies are known less well than asked: more seconds (limit-s) would help"]
+    assert conditions.warnings() == ["1 latency is known less well than asked: more seconds (limit-s) would help"]
 
 
 def test_progress_never_goes_back_and_ends_at_one():

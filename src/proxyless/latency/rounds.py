@@ -117,7 +117,8 @@ class Conditions:
                 " trusted, measure again when it is idle"
             )
         if self.wide:
-            told.append(f"{self.wide} latencies are known less well than asked: more seconds (limit-s) would help")
+            known = "1 latency is" if self.wide == 1 else f"{self.wide} latencies are"
+            told.append(f"{known} known less well than asked: more seconds (limit-s) would help")
         return told
 
 
