@@ -15,6 +15,7 @@ from torch import nn
 from proxyless import ProxylessError
 from proxyless.latency.bench import bench
 from proxyless.latency.device import device
+from proxyless.latency.loadings import MOST
 from proxyless.latency.measure import measure_file, measure_networks
 from proxyless.latency.operators import example_inputs
 from proxyless.latency.rounds import Effort, Round
@@ -49,7 +50,15 @@ def processes(text: str) -> list[int]:
     return found
 
 
-def test_every_loading_is_a_process_of_its_own_and_nothing_is_left_behind(folder):
+def test_every_loading_is_a_process_of_its_own_and_nothing_is_left_behind(folder, monkeypatch):
+    workers: list[subprocess.Popen] = []
+
+    class Noted(subprocess.Popen):
+        def __init__(self, *arguments, **keywords):
+            super().__init__(*arguments, **keywords)
+            workers.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Noted)
     rounds: list[Round] = []
     with bench(CPU) as place:
         place.add("small", nn.Conv2d(3, 4, 1), INPUTS, called="small")
@@ -57,7 +66,9 @@ def test_every_loading_is_a_process_of_its_own_and_nothing_is_left_behind(folder
         found, conditions = place.time(Effort(6, 0.5, 1.0, 30, loadings=2), on_round=rounds.append)
         assert list(folder.iterdir())
     assert 0 < found["small"].ms < found["large"].ms
-    assert len({done.loading for done in rounds}) == 2
+    assert 2 <= len(workers) <= MOST * 2  # more than asked where this machine has other work meanwhile
+    assert len({worker.pid for worker in workers}) == len({done.loading for done in rounds}) == len(workers)
+    assert not any(worker.poll() is None for worker in workers)
     assert conditions.rounds == len(rounds) >= 6
     assert list(folder.iterdir()) == []
 
@@ -128,6 +139,7 @@ def test_a_measurement_that_is_killed_hard_leaves_no_process_and_no_files(tmp_pa
     code = """
 from torch import nn
 from proxyless.latency.device import device
+from proxyless.latency.loadings import MOST
 from proxyless.latency.measure import measure_networks
 from proxyless.latency.rounds import Effort
 measure_networks([nn.Conv2d(3, 4, 1)], ((1, 3, 8, 8),), device("cpu"), Effort(10**6, 1.0, 0.0, 10**6, loadings=1))
