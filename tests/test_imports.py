@@ -16,25 +16,29 @@ ROOT = Path(proxyless.__file__).parent
 REPOSITORY = Path(__file__).parent.parent
 
 # Package or module -> what it may import of ours, beside itself. Read from top to bottom: imports point upwards only.
-CORE = {"errors", "files", "choice", "supernet", "architecture"}
+FILES = {"errors", "reading", "fields", "files"}
+CORE = FILES | {"choice", "supernet", "architecture"}
 ALLOWED = {
     "errors": set(),
-    "files": {"errors"},
+    "reading": {"errors"},
+    "fields": {"errors"},
+    "yaml_files": {"errors", "reading"},
+    "files": {"errors", "reading"},
     "choice": set(),
     "supernet": {"choice"},
-    "architecture": {"choice", "supernet", "errors", "files"},
-    "settings": {"errors", "files"},
+    "architecture": FILES | {"choice", "supernet"},
+    "settings": FILES | {"yaml_files"},
     "progress": {"files"},
     "spaces": CORE,
     "export": CORE,
     "latency": CORE | {"export"},
     "search": CORE | {"latency.table"},
     "training": CORE,
-    "data": {"errors", "files"},
-    "report": {"errors", "files"},
+    "data": FILES,
+    "report": FILES | {"yaml_files"},
     "zoo": CORE | {"spaces", "latency.operators"},
     "summary": CORE | {"latency"},
-    "run_folder": {"errors", "files", "settings"},
+    "run_folder": FILES | {"settings"},
     "deployment": CORE | {"export", "latency", "run_folder"},
     "stages": None,
     "delivery": None,

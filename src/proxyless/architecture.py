@@ -13,6 +13,7 @@ from torch import nn
 from proxyless import files
 from proxyless.choice import Choice, settled
 from proxyless.errors import ProxylessError
+from proxyless.fields import Fields
 from proxyless.supernet import Supernet
 
 
@@ -42,15 +43,11 @@ class Architecture:
             ProxylessError: the file is missing or is no architecture.
         """
         value = files.read_json(path)
-        if not (
-            isinstance(value, dict)
-            and isinstance(value.get("choices"), dict)
-            and all(isinstance(name, str) for name in value["choices"].values())
-            and isinstance(value.get("space", ""), str)
-            and isinstance(value.get("arguments", {}), dict)
-        ):
+        if not isinstance(value, dict) or "choices" not in value:
             raise ProxylessError(f"{path}: not an architecture: it needs 'choices', a candidate's name for each choice")
-        return cls(value["choices"], value.get("space", ""), value.get("arguments", {}))
+        fields = Fields(value, "", source=f"{path}: not an architecture")
+        arguments = fields.mapping("arguments") if "arguments" in fields else {}
+        return cls(fields.texts("choices"), fields.text("space", ""), arguments)
 
     def path(self, supernet: Supernet) -> list[int]:
         """Its candidates as indices into the choices of ``supernet``.

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never meets half of one."""
+"""Writing files so that a reader never meets half of one, and reading them again, see :mod:`proxyless.reading`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from proxyless.errors import ProxylessError
+from proxyless.reading import read_json, read_json_lines
+
+__all__ = [
+    "PARTIAL",
+    "append_json_line",
+    "is_partial",
+    "read_json",
+    "read_json_lines",
+    "remove_partial",
+    "replacing",
+    "write_json",
+    "write_text",
+]
 
 PARTIAL = ".partial-"
 """How the names of files begin that are being written."""
@@ -63,33 +75,9 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: str | Path) -> Any:
-    """The JSON value in ``path``; a missing, truncated or malformed file is a :class:`ProxylessError`."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ProxylessError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ProxylessError(f"{path}: not readable as JSON ({error})") from None
-
-
 def append_json_line(path: str | Path, value: dict[str, Any]) -> None:
     """Append ``value`` as one line of JSON to ``path``."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(value, allow_nan=False) + "\n")
-
-
-def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
-    """The values of a file written by :func:`append_json_line`; a last line cut off by a kill is left out."""
-    path = Path(path)
-    if not path.exists():
-        return []
-    values = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            values.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return values

@@ -17,7 +17,8 @@ from typing import Any
 import yaml
 
 from proxyless import files
-from proxyless.errors import ProxylessError
+from proxyless.errors import ProxylessError, short
+from proxyless.yaml_files import read_yaml
 
 
 def _setting(default: Any, help: str, *, least: float | None = None, most: float = math.inf) -> Any:
@@ -231,16 +232,9 @@ def load(path: str | Path, base: Settings | None = None) -> Settings:
     """
     if str(path) in recipes():
         path = RECIPES / f"{path}.yaml"
-    try:
-        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ProxylessError(f"{path}: no such config file, and no recipe: there is {', '.join(recipes())}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProxylessError(f"{path}: the config cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" at line {where.line + 1}" if where else ""
-        raise ProxylessError(f"{path}: not valid YAML{line}: {getattr(error, 'problem', error)}") from None
+    elif not Path(path).exists():
+        raise ProxylessError(f"{path}: no such config file, and no recipe: there is {', '.join(recipes())}")
+    value = read_yaml(path)
     if value is None:
         value = {}
     if not isinstance(value, dict):
@@ -290,14 +284,16 @@ def _merged(settings: Any, values: Mapping[Any, Any], where: str) -> Any:
         current = getattr(settings, name)
         if dataclasses.is_dataclass(current):
             if not isinstance(value, Mapping):
-                raise ProxylessError(f"setting {where}{name} is a section: it needs settings below it, got {value!r}")
+                raise ProxylessError(
+                    f"setting {where}{name} is a section: it needs settings below it, got {short(value)}"
+                )
             changes[name] = _merged(current, value, f"{where}{name}.")
         else:
             changes[name] = _checked(value, hints[name], f"{where}{name}")
             least, most = fields[name].metadata["least"], fields[name].metadata["most"]
             if least is not None and changes[name] is not None and not least <= changes[name] <= most:
                 bounds = f"at least {least:g}" + (f" and at most {most:g}" if most < math.inf else "")
-                raise ProxylessError(f"setting {where}{name} must be {bounds}, got {value!r}")
+                raise ProxylessError(f"setting {where}{name} must be {bounds}, got {short(value)}")
     return dataclasses.replace(settings, **changes)
 
 
@@ -328,7 +324,7 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
             return tuple(value)
     elif hint is float:
         # YAML reads 1e-3, without a point, as text.
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, OverflowError):
             if isinstance(value, int | float | str) and not isinstance(value, bool) and math.isfinite(float(value)):
                 return float(value)
     elif hint is int:
@@ -336,7 +332,7 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
             return value
     elif isinstance(value, hint):
         return value
-    raise ProxylessError(f"setting {name} must be {wanted}, got {value!r}")
+    raise ProxylessError(f"setting {name} must be {wanted}, got {short(value)}")
 
 
 def _plain(value: Any) -> Any:

@@ -57,10 +57,13 @@ def test_survives_the_way_through_a_file(tmp_path):
     ("change", "told"),
     [
         (lambda value: value["device"].pop("machine"), "machine"),
-        (lambda value: value["device"].update(name=3), "name of its device must be text"),
-        (lambda value: value.update(fixed_ms=float("nan")), "nan is no number of ms"),
-        (lambda value: value["choices"]["a"]["x"].update(in_network_ms="fast"), "'fast' is no number of ms"),
-        (lambda value: value["choices"]["a"]["x"].update(ms=None), "None is no number of ms"),
+        (lambda value: value["device"].update(name=3), "device: name must be a string, got 3"),
+        (lambda value: value.update(fixed_ms=float("nan")), "NaN is no number of JSON"),
+        (
+            lambda value: value["choices"]["a"]["x"].update(in_network_ms="fast"),
+            "choices.a.x: in_network_ms must be a finite number, got 'fast'",
+        ),
+        (lambda value: value["choices"]["a"]["x"].update(ms=None), "choices.a.x: ms must be a finite number, got None"),
         (lambda value: value["choices"]["a"]["x"].pop("low_ms"), "low_ms"),
         (lambda value: value.update(times={}), "`proxyless measure --from` makes a table"),
     ],

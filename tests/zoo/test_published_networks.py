@@ -71,7 +71,7 @@ def test_skipped_blocks_count_in_the_official_names_of_blocks() -> None:
 
 
 def test_timm_model_and_a_plain_network_of_the_same_file_agree() -> None:
-    from proxyless.zoo.official_fields import Fields
+    from proxyless.fields import Fields
     from proxyless.zoo.official_reading import network_from
 
     for name in ("proxyless_gpu", "proxyless_mobile_14"):  # the two without outputs in golden.json

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping
@@ -12,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from proxyless import files
+from proxyless import files, reading
 from proxyless.architecture import indices
-from proxyless.errors import ProxylessError
+from proxyless.errors import ProxylessError, short
+from proxyless.fields import Fields
 from proxyless.latency.adapt import adapt
 from proxyless.latency.bundle_runner import BUNDLE, RESULTS
 from proxyless.latency.calibration import calibrated
@@ -70,24 +72,32 @@ class Manifest:
         Raises:
             ProxylessError: it is something else, or of another format.
         """
-        try:
-            if value["format"] != BUNDLE:
-                raise ProxylessError(
-                    f"{source}: of a bundle of another format; write the bundle again and time it again"
-                )
-            return cls(
-                proxyless=str(value["proxyless"]),
-                space=str(value["space"]["name"]),
-                arguments=dict(value["space"]["arguments"]),
-                input_shape=tuple(int(size) for size in value["input_shape"]),
-                batch=int(value["batch"]),
-                precision=str(value["precision"]),
-                candidates={name: dict(row) for name, row in value["candidates"].items()},
-                operators={key: str(item["file"]) for key, item in value["operators"].items()},
-                networks=tuple(Network(str(item["file"]), dict(item["choices"])) for item in value["networks"]),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ProxylessError(f"{source}: not the manifest of a bundle ({type(error).__name__}: {error})") from None
+        fields = Fields(value, "", source=f"{source}: not the manifest of a bundle", whole="the manifest")
+        if fields.get("format") != BUNDLE:
+            raise ProxylessError(f"{source}: of a bundle of another format; write the bundle again and time it again")
+        space, candidates, operators = (fields.child(key) for key in ("space", "candidates", "operators"))
+        return cls(
+            proxyless=fields.text("proxyless"),
+            space=space.text("name"),
+            arguments=space.mapping("arguments"),
+            input_shape=_shape(fields),
+            batch=fields.count("batch"),
+            precision=fields.text("precision"),
+            candidates={name: _signatures(candidates.child(name)) for name in candidates.names},
+            operators={key: operators.child(key).text("file") for key in operators.names},
+            networks=tuple(Network(item.text("file"), item.texts("choices")) for item in fields.objects("networks")),
+        )
+
+
+def _shape(fields: Fields) -> tuple[int, ...]:
+    sizes = fields.values("input_shape")
+    if len(sizes) != 3 or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
+        raise fields.problem(f"input_shape must be channels, height and width, got {short(sizes)}")
+    return tuple(sizes)
+
+
+def _signatures(row: Fields) -> dict[str, str | None]:
+    return {operation: None if row.get(operation) is None else row.text(operation) for operation in row.names}
 
 
 @dataclass(frozen=True)
@@ -135,16 +145,13 @@ def read_results(path: Path, bundle: Path | None = None) -> Results:
         if digest != value.get("bundle"):
             raise ProxylessError(f"{path}: results of another bundle than {bundle}")
     manifest = Manifest.parse(value.get("manifest"), path)
-    try:
-        found = value["device"]
-        names = ("name", "runtime", "threads", "machine", "runtime_version", "providers")
-        device = {name: found[name] for name in names}
-        times = {name: _interval(**interval) for name, interval in value["times"].items()}
-        conditions = vars(Conditions(**value["conditions"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ProxylessError(f"{path}: not the results of a bundle ({type(error).__name__}: {error})") from None
-    device |= {"batch": manifest.batch, "precision": manifest.precision}
-    return Results(path, manifest, device, times, conditions)
+    fields = Fields(value, "", source=f"{path}: not the results of a bundle", whole="the results")
+    device, conditions, times = (fields.child(key) for key in ("device", "conditions", "times"))
+    found: dict[str, Any] = {name: device.text(name) for name in ("name", "runtime", "machine", "runtime_version")}
+    found |= {"threads": device.count("threads"), "providers": device.values("providers")}
+    found |= {"batch": manifest.batch, "precision": manifest.precision}
+    intervals = {name: _interval(times.child(name)) for name in times.names}
+    return Results(path, manifest, found, intervals, vars(_conditions(conditions)))
 
 
 def table_of(results: Results, supernet: Supernet) -> LatencyTable:
@@ -260,10 +267,8 @@ def _of_csv(path: Path, manifest: Manifest) -> Results:
     known = {_stem(file) for file in manifest.files}
     times: dict[str, list[float]] = {}
     try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
-    except FileNotFoundError:
-        raise ProxylessError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        rows = list(csv.reader(reading.text(path, "CSV").splitlines()))
+    except csv.Error as error:
         raise ProxylessError(f"{path}: not readable as CSV ({error})") from None
     for number, row in enumerate(rows, start=1):
         cells = [cell.strip() for cell in row]
@@ -274,7 +279,7 @@ def _of_csv(path: Path, manifest: Manifest) -> Results:
             ms = float(text)
         except ValueError:
             raise ProxylessError(
-                f"{path}: line {number} must be a file's name and its ms, got {','.join(row)!r}"
+                f"{path}: line {number} must be a file's name and its ms, got {short(','.join(row))}"
             ) from None
         if not (math.isfinite(ms) and ms > 0):
             raise ProxylessError(f"{path}: line {number}: {text} is no latency; it must be a number of ms above 0")
@@ -299,7 +304,24 @@ def _stem(file: str) -> str:
     return PurePosixPath(file.replace("\\", "/")).stem
 
 
-def _interval(ms: float, low_ms: float, high_ms: float) -> Interval:
-    if not 0 < float(low_ms) <= float(ms) <= float(high_ms) < math.inf:
-        raise ValueError(f"{ms} ms, {low_ms} to {high_ms}, is no interval")
-    return Interval(float(ms), float(low_ms), float(high_ms))
+def _interval(fields: Fields) -> Interval:
+    low, ms, high = (fields.measured(key) for key in ("low_ms", "ms", "high_ms"))
+    if not 0 < low <= ms <= high:
+        raise fields.problem(f"{ms} ms, {low} to {high}, is no interval")
+    return Interval(ms, low, high)
+
+
+def _conditions(fields: Fields) -> Conditions:
+    read = {
+        "int": lambda name: fields.count(name, least=0, most=2**31),
+        "float": lambda name: fields.measured(name, least=0),
+        "bool": fields.flag,
+    }
+    found: dict[str, Any] = {}
+    for item in dataclasses.fields(Conditions):
+        kind = str(item.type)
+        if item.name not in fields and item.default is not dataclasses.MISSING:
+            continue  # a bundle of before
+        empty = kind.endswith(" | None") and fields.get(item.name, "") is None
+        found[item.name] = None if empty else read[kind.removesuffix(" | None")](item.name)
+    return Conditions(**found)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from pathlib import Path
 
 from proxyless import files
+from proxyless.errors import ProxylessError
+from proxyless.fields import Fields
 from proxyless.latency import identity
 from proxyless.latency.device import Device
 from proxyless.latency.rounds import Round
@@ -26,13 +27,14 @@ class Store:
     def load(self) -> list[Round]:
         """All rounds; lines that are broken or of another kind are passed over."""
         rounds = []
-        with suppress(OSError, UnicodeDecodeError):
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                with suppress(ValueError, KeyError, TypeError, AttributeError):
-                    value = json.loads(line)
-                    bursts = {str(key): float(ms) for key, ms in value["bursts"].items() if float(ms) > 0}
-                    other = value["other_cores"]
-                    rounds.append(Round(bursts, None if other is None else float(other), str(value["loading"])))
+        with suppress(ProxylessError):
+            for value in files.read_json_lines(self.path):
+                with suppress(ProxylessError):
+                    fields = Fields(value, "")
+                    bursts = fields.child("bursts")
+                    times = {key: ms for key in bursts.names if (ms := bursts.measured(key, least=0)) > 0}
+                    other = None if fields.get("other_cores") is None else fields.measured("other_cores")
+                    rounds.append(Round(times, other, fields.text("loading")))
         return rounds
 
     def add(self, done: Round) -> None:

@@ -6,7 +6,6 @@ expectation (paper, section 3.3) and the derivation of a network under a budget 
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,6 +19,7 @@ from torch import Tensor
 from proxyless import files
 from proxyless.architecture import Architecture, indices
 from proxyless.errors import ProxylessError
+from proxyless.fields import Fields
 from proxyless.supernet import Supernet
 
 FORMAT = 2
@@ -207,33 +207,51 @@ class LatencyTable(Cost):
             ProxylessError: the file is missing or is no latency table.
         """
         value = files.read_json(path)
-        try:
-            if "times" in value:
-                raise ProxylessError(f"{path}: timings of a bundle: `proxyless measure --from` makes a table of them")
-            if value["format"] != FORMAT or value["unit"] != "ms":
-                raise ProxylessError(f"{path}: a latency table of another format or unit; measure it again")
-            networks = [{k: v for k, v in network.items() if k != "predicted_ms"} for network in value["networks"]]
-            device = dict(value["device"])
-            for name in ("name", "runtime", "runtime_version", "machine"):
-                if not isinstance(device[name], str):
-                    raise ProxylessError(f"{path}: not a latency table: {name} of its device must be text")
-            return cls(
-                device=device,
-                fixed_ms=_finite(value["fixed_ms"]),
-                entries={n: {op: _entry(**t) for op, t in row.items()} for n, row in value["choices"].items()},
-                networks=tuple(MeasuredNetwork(**network) for network in networks),
-                correction=value["correction"],
-                conditions=value["conditions"],
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ProxylessError(f"{path}: not a latency table ({type(error).__name__}: {error})") from None
+        fields = Fields(value, "", source=f"{path}: not a latency table", whole="the file")
+        if "times" in fields:
+            raise ProxylessError(f"{path}: timings of a bundle: `proxyless measure --from` makes a table of them")
+        if fields.get("format") != FORMAT or fields.get("unit") != "ms":
+            raise ProxylessError(f"{path}: a latency table of another format or unit; measure it again")
+        device = fields.child("device")
+        for name in ("name", "runtime", "runtime_version", "machine"):
+            device.text(name)
+        if device.get("batch") is not None:
+            device.count("batch")
+        choices = fields.child("choices")
+        entries = {name: _row(choices.child(name)) for name in choices.names}
+        if not entries:
+            raise fields.problem("choices is empty")
+        correction = fields.child("correction")
+        table = cls(
+            device=fields.mapping("device"),
+            fixed_ms=fields.measured("fixed_ms"),
+            entries=entries,
+            networks=tuple(_network(network) for network in fields.objects("networks")),
+            correction={name: correction.measured(name) for name in correction.names},
+            conditions=fields.mapping("conditions"),
+        )
+        for number, network in enumerate(table.networks):
+            try:
+                table.of(Architecture(network.choices))
+            except ProxylessError as error:
+                raise fields.problem(f"networks.{number}: {error}") from None
+        return table
 
 
-def _entry(ms: Any, low_ms: Any, high_ms: Any, in_network_ms: Any, **others: Any) -> Entry:
-    return Entry(_finite(ms), _finite(low_ms), _finite(high_ms), _finite(in_network_ms), **others)
+def _row(fields: Fields) -> dict[str, Entry]:
+    if not fields.names:
+        raise fields.problem("a choice without candidates")
+    return {operation: _entry(fields.child(operation)) for operation in fields.names}
 
 
-def _finite(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is no number of ms")
-    return float(value)
+def _entry(fields: Fields) -> Entry:
+    ms, low, high, in_network = (fields.measured(key) for key in ("ms", "low_ms", "high_ms", "in_network_ms"))
+    operator = None if fields.get("operator") is None else fields.text("operator")
+    return Entry(ms, low, high, in_network, operator, fields.flag("measured", True))
+
+
+def _network(fields: Fields) -> MeasuredNetwork:
+    measured, low, high = (fields.measured(key, least=0) for key in ("measured_ms", "low_ms", "high_ms"))
+    if not measured:
+        raise fields.problem("measured_ms must be above 0")
+    return MeasuredNetwork(fields.texts("choices"), measured, low, high, fields.text("role"))

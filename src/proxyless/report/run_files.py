@@ -10,6 +10,7 @@ from typing import Any
 from proxyless.errors import ProxylessError
 from proxyless.files import read_json, read_json_lines
 from proxyless.report.markup import number
+from proxyless.yaml_files import read_yaml
 
 _LATENCY_FORMAT = 2
 
@@ -89,20 +90,10 @@ def _moment(record: dict[str, Any]) -> float:
     return next((moment for moment in moments if moment is not None), 0.0)
 
 
-def _read_yaml(path: Path) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ProxylessError(f"{path}: not readable as YAML ({reason})") from None
-
-
 def _read_mapping(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not path.exists():
         return {}
-    value = _read_yaml(path) if path.suffix == ".yaml" else read_json(path)
+    value = read_yaml(path) if path.suffix == ".yaml" else read_json(path)
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -111,10 +102,7 @@ def _read_mapping(path: Path) -> dict[str, Any]:
 
 
 def _read_records(path: Path) -> tuple[dict[str, Any], ...]:
-    try:
-        return tuple(last_told(record for record in read_json_lines(path) if isinstance(record, dict)))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProxylessError(f"{path}: not readable as lines of JSON ({error})") from None
+    return tuple(last_told(read_json_lines(path)))
 
 
 def read_run(path: str | Path) -> RunFiles:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from proxyless import files
 from proxyless.errors import ProxylessError
+from proxyless.fields import Fields
 from proxyless.spaces.tree_layers import PyramidTreeNet
 from proxyless.zoo import official_timm
-from proxyless.zoo.official_fields import Fields
 from proxyless.zoo.official_inverted import write_inverted, write_timm
 from proxyless.zoo.official_modules import NEWER, OLDER, InvertedNetwork
 from proxyless.zoo.official_reading import network_from

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import nn
 
+from proxyless.fields import LARGEST, Fields
 from proxyless.spaces.tree_layers import Conv
 from proxyless.zoo import official_timm
-from proxyless.zoo.official_fields import LARGEST, Fields
 from proxyless.zoo.official_layers import (
     ACTIVATIONS,
     Object,

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from proxyless.fields import Fields
 from proxyless.spaces.tree_layers import Conv, DepthConv, Layer, Linear, Pool
-from proxyless.zoo.official_fields import Fields
 
 Object = dict[str, Any]
 
