@@ -40,7 +40,10 @@ from proxyless.supernet import Shapes, Supernet
 OWN = ("README.md", "manifest.json", "networks", "operators", "run.py")
 """What a bundle's folder holds."""
 
-RUNNER = ("system.py", "steady.py", "rounds.py", "timing.py", "loadings.py", "bundle_runner.py")
+RUNNER = (
+    "export/onnxruntime_import.py",
+    *(f"latency/{name}.py" for name in ("system", "steady", "rounds", "timing", "loadings", "bundle_runner")),
+)
 """What runs on the device, in order of import."""
 
 
@@ -167,11 +170,11 @@ def measured_elsewhere(
 def runner_source() -> str:
     """The one Python file that times a bundle: our own timing, and the command line around it.
 
-    The files of ``latency`` named in :data:`RUNNER` one after the other, with the imports of all at the top and those
+    The files named in :data:`RUNNER` one after the other, with the imports of all at the top and those
     of ours left out. They are ordinary modules here, so that they are tested and checked like all others, and
     what runs on the device is what runs here.
     """
-    sources = [resources.files("proxyless.latency").joinpath(name).read_text(encoding="utf-8") for name in RUNNER]
+    sources = [resources.files("proxyless").joinpath(name).read_text(encoding="utf-8") for name in RUNNER]
     plain: set[str] = set()
     named: dict[str, set[str]] = {}
     bodies = []

@@ -15,6 +15,8 @@ from proxyless import data, deployment, files, spaces, summary
 from proxyless.architecture import Architecture
 from proxyless.data import ImageData
 from proxyless.errors import ProxylessError, first_line
+from proxyless.export.onnx import Exported
+from proxyless.export.plain import subnormals_note
 from proxyless.latency import measure as measuring
 from proxyless.latency.identity import describe as describe_device
 from proxyless.latency.operators import count_macs, count_parameters, example_inputs
@@ -54,9 +56,9 @@ def load_network(run: RunFolder) -> nn.Module:
     return network.eval()
 
 
-def export(run: RunFolder, others: Sequence[Path] = ()) -> float:
+def export(run: RunFolder, others: Sequence[Path] = ()) -> Exported:
     """Write ``model.onnx`` of a trained run, and ``others`` of its :class:`RunFolder`'s files, compared with PyTorch on
-    held-out images of the run's data; returns the largest difference of ``model.onnx``.
+    held-out images of the run's data; returns what is to be said of ``model.onnx``.
 
     Raises:
         ProxylessError: the run is not trained, its data has changed, the network cannot be converted, or
@@ -67,14 +69,14 @@ def export(run: RunFolder, others: Sequence[Path] = ()) -> float:
             raise ProxylessError(f"{path.name}: {reason}")
     network = load_network(run)
     images = next(iter(recorded_data(run).loader("valid", batch_size=32)))[0]
-    difference = _onnx(run, network, images)
+    exported = _onnx(run, network, images)
     for path in others:
         deployment.write(run, path, network, images)
-    return difference
+    return exported
 
 
-def _onnx(run: RunFolder, network: nn.Module, images: Tensor) -> float:
-    """Write ``model.onnx``; returns the largest difference to PyTorch's outputs on ``images``."""
+def _onnx(run: RunFolder, network: nn.Module, images: Tensor) -> Exported:
+    """Write ``model.onnx``, compared with PyTorch on ``images``."""
     from proxyless.export import onnx
 
     return onnx.export(network, images, run.onnx, metadata=files.read_json(run.need(run.model, "train")))
@@ -103,7 +105,9 @@ def finish(job: Job, architecture: Architecture) -> Result:
     files.write_json(run.model, describe)
     batches = Batches(images, settings.training.batch_size, settings.seed, torch.device("cpu"))
     held_out = next(iter(images.loader("valid", batch_size=32)))[0]
-    difference = _onnx(run, network, held_out)
+    exported = _onnx(run, network, held_out)
+    if exported.subnormals:
+        job.log.note(subnormals_note(exported.subnormals))
     matrix, _ = confusion(network, batches.test())
     held_out_matrix, _ = confusion(network, batches.valid())
     files.write_json(run.confusion, {"classes": list(images.classes), "matrix": matrix.tolist()})
@@ -129,7 +133,8 @@ def finish(job: Job, architecture: Architecture) -> Result:
         "architecture": space.describe(architecture),
         "data": images.source,
         "device": describe_device(target),
-        "onnx_max_difference": difference,
+        "onnx_max_difference": exported.difference,
+        "subnormal_weights": exported.subnormals,
         "seconds": files.read_json(run.seconds),
         "versions": summary.versions(),
     }

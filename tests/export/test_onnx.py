@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -18,8 +20,8 @@ def network():
 
 def test_the_file_gives_pytorchs_outputs_for_every_batch_size_and_holds_its_metadata(tmp_path):
     net, images = network().eval(), torch.randn(7, 3, 8, 8)
-    difference = export(net, images, tmp_path / "model.onnx", metadata={"classes": ["a", "b"]})
-    assert difference < 1e-4
+    exported = export(net, images, tmp_path / "model.onnx", metadata={"classes": ["a", "b"]})
+    assert exported.difference < 1e-4
     model = session(tmp_path / "model.onnx")
     for count in (1, 3, 7):
         with torch.no_grad():
@@ -58,3 +60,43 @@ def test_a_file_that_is_no_model_is_one_clear_error(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"nothing")
     with pytest.raises(ProxylessError, match="ONNX Runtime cannot load the model"):
         session(tmp_path / "model.onnx")
+
+
+class Odd(nn.Module):
+    def forward(self, x):
+        return torch.special.bessel_j0(x)
+
+
+class Uneven(nn.Module):
+    def forward(self, x):
+        return nn.functional.adaptive_avg_pool2d(x, (3, 5))
+
+
+@pytest.mark.parametrize(("part", "operator"), [(Odd, "bessel_j0"), (Uneven, "adaptive_avg_pool2d")])
+def test_a_failed_export_names_part_and_operator_and_prints_nothing(part, operator, capfd):
+    net = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Sequential(part()))
+    with pytest.raises(ProxylessError) as caught:
+        to_onnx(net, [torch.randn(2, 3, 8, 8)])
+    assert f"1.0 ({part.__name__}) of Sequential cannot be exported to ONNX" in str(caught.value)
+    assert operator in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_is_printed_around_an_export_is_shown_in_a_process_of_its_own(tmp_path):
+    code = """
+import torch
+from proxyless import ProxylessError
+from proxyless.export.onnx import to_onnx
+class Odd(torch.nn.Module):
+    def forward(self, x):
+        print("inside")
+        return torch.special.bessel_j0(x)
+print("before")
+try:
+    to_onnx(Odd(), [torch.zeros(1, 3)])
+except ProxylessError as error:
+    print("Odd" in str(error))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "before\nTrue\n"

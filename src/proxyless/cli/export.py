@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     from proxyless import delivery
+    from proxyless.export.plain import subnormals_note
     from proxyless.run_folder import RunFolder
 
     folder = RunFolder(parsed.run_folder)
@@ -25,7 +26,9 @@ def run(parsed: argparse.Namespace) -> None:
         (folder.tflite_int8, parsed.tflite and parsed.int8),
     ]
     others = [path for path, asked in wanted if asked]
-    difference = delivery.export(folder, others)
-    print(f"{folder.onnx}: outputs equal PyTorch's within {difference:.1e}")
+    exported = delivery.export(folder, others)
+    print(f"{folder.onnx}: outputs equal PyTorch's within {exported.difference:.1e}")
+    if exported.subnormals:
+        print(subnormals_note(exported.subnormals))
     for path in others:
         print(path)

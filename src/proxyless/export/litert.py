@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from proxyless import files
 from proxyless.errors import ProxylessError, first_line
-from proxyless.export.litert_session import SIGNATURE, Session, imported, run, silence
+from proxyless.export.litert_session import SIGNATURE, Session, imported, run
+from proxyless.export.silence import silence
 from proxyless.supernet import evaluation
 
 

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import logging
-import os
-import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
@@ -16,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyless.errors import ProxylessError, first_line
+from proxyless.export.silence import silence
 
 SIGNATURE = "serving_default"  # what the converter calls the one function of a model; its inputs are args_0, args_1...
 
@@ -91,25 +86,3 @@ def imported(module: str) -> Any:
 def missing(error: ImportError) -> ProxylessError:
     """That LiteRT is not installed."""
     return ProxylessError(f"LiteRT cannot be imported ({first_line(error)}): pip install 'proxyless[litert]'")
-
-
-@contextmanager
-def silence() -> Iterator[None]:
-    """Nothing printed: not by Python's loggers and warnings, nor by C++ code, which writes to descriptor 2 itself."""
-    disabled = logging.root.manager.disable
-    with suppress(AttributeError, ValueError):  # no standard error, or a closed one
-        sys.stderr.flush()
-    shown = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        logging.disable(logging.ERROR)
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
-        with suppress(AttributeError, ValueError):
-            sys.stderr.flush()
-        os.dup2(shown, 2)
-        os.close(shown)

@@ -9,11 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyless.errors import ProxylessError, first_line
+from proxyless.export.onnxruntime_import import import_onnxruntime
 
 
 def input_names(count: int) -> list[str]:
     """What the inputs of an exported module are called: ``input``, ``input1``, ``input2``..."""
     return [f"input{i or ''}" for i in range(count)]
+
+
+def imported(module: str = "onnxruntime") -> Any:
+    """ONNX Runtime, or a ``module`` of it; see :func:`import_onnxruntime`.
+
+    Raises:
+        ProxylessError: it is not installed.
+    """
+    try:
+        return import_onnxruntime(module)
+    except ImportError as error:
+        raise ProxylessError(f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime") from None
 
 
 def session(model: bytes | str | Path, *, threads: int = 1) -> Any:
@@ -22,10 +35,7 @@ def session(model: bytes | str | Path, *, threads: int = 1) -> Any:
     Raises:
         ProxylessError: ONNX Runtime is not installed, or cannot load the model.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ProxylessError(f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime") from None
+    onnxruntime = imported()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

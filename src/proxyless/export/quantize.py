@@ -13,7 +13,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from proxyless.errors import ProxylessError, first_line
-from proxyless.export.onnx_session import input_names
+from proxyless.export.onnx_session import imported, input_names
+from proxyless.export.plain import OPSET, with_lowest_versions, with_version, without_subnormals
 
 
 def quantized(model: bytes, samples: Sequence[Sequence[NDArray[Any]]]) -> bytes:
@@ -31,14 +32,15 @@ def quantized(model: bytes, samples: Sequence[Sequence[NDArray[Any]]]) -> bytes:
         ProxylessError: ONNX Runtime cannot quantise the model.
     """
     import onnx
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
+    quantization = imported("onnxruntime.quantization")
     if not samples:
         raise ProxylessError("int8: no samples to take the ranges of the activations from")
     with tempfile.TemporaryDirectory(prefix="proxyless-") as name, _quiet():
         folder = Path(name)
         try:
             simple = onnx.load_from_string(_simplified(model, folder / "simplified.onnx"))
+            with_version(simple, OPSET)
             used = {value.name for value in simple.graph.input}
             if not used:
                 return model
@@ -46,18 +48,21 @@ def quantized(model: bytes, samples: Sequence[Sequence[NDArray[Any]]]) -> bytes:
             feeds = [{n: a for n, a in zip(names, sample, strict=True) if n in used} for sample in samples]
             # What ONNX Runtime's own preparation writes: without it, it advises to run it.
             simple.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
-            quantize_static(
+            quantization.quantize_static(
                 simple,
                 folder / "quantized.onnx",
                 _Reader(feeds),
-                quant_format=QuantFormat.QDQ,
-                activation_type=QuantType.QInt8 if _arm() else QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
+                quant_format=quantization.QuantFormat.QDQ,
+                activation_type=quantization.QuantType.QInt8 if _arm() else quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
                 per_channel=True,
                 # Instructions older than VNNI add pairs of products in 16 bits, where 8-bit weights would overflow.
                 reduce_range=not (_arm() or _adds_in_32_bits()),
             )
-            return _without_notes(onnx.load(folder / "quantized.onnx")).SerializeToString()
+            found = _without_notes(onnx.load(folder / "quantized.onnx"))
+            without_subnormals(found)
+            with_lowest_versions(found)
+            return found.SerializeToString()
         except Exception as error:  # ONNX Runtime's quantisation raises errors of many kinds
             raise ProxylessError(f"ONNX Runtime cannot quantise the model to int8: {first_line(error)}") from error
 
@@ -78,8 +83,7 @@ def _simplified(model: bytes, path: Path) -> bytes:
     The exporter writes equal biases once and copies them by Identity; a bias that is no constant is not quantised, and
     its convolution would then stay in float32.
     """
-    import onnxruntime
-
+    onnxruntime = imported()
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(path)

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from proxyless.export.onnxruntime_import import import_onnxruntime
 from proxyless.latency.loadings import time_loadings
 from proxyless.latency.rounds import Conditions, Effort, Interval, Round, conditions, intervals, missing
 from proxyless.latency.steady import steady
@@ -374,10 +375,9 @@ def write_whole(path: Path, text: str) -> None:
 
 def _onnxruntime() -> Any:
     try:
-        import onnxruntime
+        return import_onnxruntime()
     except ImportError as error:
         raise Mistake(f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime") from None
-    return onnxruntime
 
 
 def _parser() -> argparse.ArgumentParser:

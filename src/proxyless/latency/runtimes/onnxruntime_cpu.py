@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from proxyless.errors import ProxylessError
-from proxyless.export.onnx_session import input_names, session
+from proxyless.export.onnx_session import imported, input_names, session
 from proxyless.latency.device import Device, Precision
 from proxyless.latency.runtimes import Format, check_precision, failing_as
 from proxyless.latency.runtimes.clock import wall_clock_ms
@@ -29,11 +28,7 @@ class OnnxRuntimeCpu:
     format = Format.ONNX
 
     def version(self) -> str:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise ProxylessError(f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime") from None
-        return str(onnxruntime.__version__)
+        return str(imported().__version__)
 
     def convert(self, module: nn.Module, inputs: Sequence[Tensor], device: Device) -> bytes:
         from proxyless.export.onnx import to_onnx

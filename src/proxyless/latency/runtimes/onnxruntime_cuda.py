@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from proxyless.errors import ProxylessError
 from proxyless.export.onnx import to_onnx
-from proxyless.export.onnx_session import input_names
+from proxyless.export.onnx_session import imported, input_names
 from proxyless.latency.device import Device, Precision
 from proxyless.latency.runtimes import PROGRAMS, Format, check_precision, failing_as
 from proxyless.latency.runtimes.clock import wall_clock_ms
@@ -30,7 +30,7 @@ class OnnxRuntimeCuda:
     provider = "CUDAExecutionProvider"
 
     def version(self) -> str:
-        import onnxruntime
+        onnxruntime = imported()
 
         if self.provider not in onnxruntime.get_available_providers():
             raise ProxylessError(
@@ -57,7 +57,7 @@ class OnnxRuntimeCuda:
         return half(model) if device.precision is Precision.FLOAT16 else model
 
     def _bound(self, model: bytes, inputs: Sequence[NDArray[np.float32]], device: Device) -> _Bound:
-        import onnxruntime
+        onnxruntime = imported()
 
         check_precision(device, Precision.FLOAT32, Precision.FLOAT16)
         self.version()
@@ -102,7 +102,7 @@ class _Bound:
     """A session with its inputs in the GPU's memory, and outputs that are written to the same place every time."""
 
     def __init__(self, session: Any, inputs: Sequence[NDArray[np.float32]], memory: str = "cuda") -> None:
-        import onnxruntime
+        onnxruntime = imported()
 
         self.session = session
         self.binding = session.io_binding()
@@ -139,7 +139,7 @@ def _title(device: Device) -> str:
 def half(model: bytes) -> bytes:
     """The ONNX ``model`` with weights, activations, inputs and outputs in float16."""
     import onnx
-    from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    converted: bytes = convert_float_to_float16(onnx.load_from_string(model)).SerializeToString()
+    convert = imported("onnxruntime.transformers.float16").convert_float_to_float16
+    converted: bytes = convert(onnx.load_from_string(model)).SerializeToString()
     return converted
