@@ -46,7 +46,13 @@ def onnx_accuracy(run: Path) -> float:
     session = onnxruntime.InferenceSession(run / "model.onnx")
 
     def classify(image: Image.Image) -> str:
-        image = ImageOps.exif_transpose(image).convert("RGB" if how["channels"] == 3 else "L")
+        image = ImageOps.exif_transpose(image)
+        if image.mode[0] in "IF":  # greys of 16 or 32 bits
+            grey, (low, high) = np.float64(image), how["grey_range"] or (0, 65535)
+            grey[grey == image.info.get("transparency")] = high
+            image = Image.fromarray(np.uint8(((grey - low) / (high - low) * 255).clip(0, 255).round()))
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+        image = image.convert("RGB" if how["channels"] == 3 else "L")
         image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
         x = (np.float32(image).reshape(size, size, -1) / 255 - np.float32(how["mean"])) / np.float32(how["std"])
         return str(model["classes"][session.run(None, {"input": x.transpose(2, 0, 1)[None]})[0].argmax()])

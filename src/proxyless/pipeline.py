@@ -6,9 +6,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from proxyless import data, spaces
+from proxyless import data, files, spaces
 from proxyless.architecture import Architecture
 from proxyless.data import ImageData
+from proxyless.data.decoding import Rule
 from proxyless.delivery import Result, finish, finished
 from proxyless.errors import ProxylessError
 from proxyless.latency import measure as measuring
@@ -48,14 +49,14 @@ def search(settings: Settings, out: Path, reporter: Reporter | None = None) -> R
     _check_latency(settings)
     target = _device(settings)
     check_usable(out)
+    run = RunFolder(out)
     log.stage("data")
     for remark in without_effect(settings):
         log.note(remark)
-    images = _load(settings, log)
+    images = _load(settings, log, run)
     space = _space(settings, images)
     settings = _resolved(settings, images, space)
     supernet = supernet_of(settings, space)
-    run = RunFolder(out)
     check_same(run, settings, images.describe())
     if run.result.exists():
         return finished(run, log)
@@ -88,16 +89,16 @@ def train(settings: Settings, architecture: Architecture, out: Path, reporter: R
     log = Logged(reporter or Silent())
     target = _device(settings)
     check_usable(out)
+    run = RunFolder(out)
     if settings.images.size is None and "image_size" in architecture.arguments:
         settings = settings.replace({"images.size": architecture.arguments["image_size"]})
     log.stage("data")
-    images = _load(settings, log)
+    images = _load(settings, log, run)
     arguments = dict(architecture.arguments) | _format(images) | _regularisation(settings, architecture.space)
     space = spaces.make(architecture.space, arguments)
     architecture = space.architecture(dict(architecture.choices))
     space.build(architecture)  # complains now if the choices are not those of the space
     settings = _resolved(settings, images, space)
-    run = RunFolder(out)
     check_same(run, settings, images.describe())
     if run.architecture.exists() and Architecture.load(run.architecture) != architecture:
         raise ProxylessError(f"--out {out}: holds a run of another architecture; choose another --out")
@@ -146,7 +147,7 @@ def _device(settings: Settings) -> Device:
     return device(settings.device, threads=settings.measure.threads, batch=settings.measure.batch)
 
 
-def _load(settings: Settings, log: Reporter) -> ImageData:
+def _load(settings: Settings, log: Reporter, run: RunFolder) -> ImageData:
     if not settings.data:
         raise ProxylessError(f"no data: give --data, a folder of images or one of {', '.join(sorted(data.PUBLISHED))}")
     chosen = settings.images
@@ -157,16 +158,35 @@ def _load(settings: Settings, log: Reporter) -> ImageData:
         test_fraction=chosen.test_fraction,
         seed=settings.seed,
         skip_corrupt=chosen.skip_corrupt,
+        grey_range=chosen.grey_range,
+        rule=_rule(run),
         progress=lambda done, total: log.advance(done, total, {}),
     )
     if images.skipped:
         log.note(f"left out {len(images.skipped)} images that cannot be read, listed in data.json")
+    if images.preprocessing.grey_range is not None:
+        low, high = images.preprocessing.grey_range
+        log.note(
+            f"greys of 16 or 32 bits become 8 bits: {low:g} black, {high:g} white"
+            + (", as given" if chosen.grey_range else ", from the training images; images.grey_range sets it")
+        )
     changes: dict[str, Any] = {"cutout": settings.training.cutout}
     if chosen.flip is not None:
         changes["flip"] = chosen.flip
     if chosen.crop_scale is not None:
         changes["min_scale"] = chosen.crop_scale
     return dataclasses.replace(images, augmentation=dataclasses.replace(images.augmentation, **changes))
+
+
+def _rule(run: RunFolder) -> Rule:
+    """How the images become pixels: of a run that was begun by an earlier version, as they did then."""
+    if not run.config.exists():
+        return Rule.PILLOW
+    record = files.read_json(run.data)
+    before = record.get("preprocessing") if isinstance(record, dict) else None
+    if not isinstance(before, dict):
+        raise ProxylessError(f"{run.data}: has no preprocessing; restore it, or choose another --out")
+    return data.Preprocessing.from_dict(before).rule
 
 
 def _space_arguments(settings: Settings) -> dict[str, Any]:

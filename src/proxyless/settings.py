@@ -68,6 +68,11 @@ class ImageSettings:
         0.15, "share held out for the final test where the data has no test split", least=0, most=0.5
     )
     skip_corrupt: bool = _setting(False, "leave out images that cannot be read instead of stopping")
+    grey_range: tuple[int, ...] | None = _setting(
+        None,
+        "lowest and highest value of greys of 16 or 32 bits, which become black and white; "
+        "default: those of the training images",
+    )
     flip: bool | None = _setting(None, "mirror training images; default: yes, but not for digits")
     crop_scale: float | None = _setting(
         None, "smallest share of an image that is cropped; default: 0.35 from 64 px on", least=0, most=1

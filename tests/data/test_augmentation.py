@@ -10,6 +10,7 @@ from torchvision.transforms.v2 import functional
 from proxyless.data import Augmentation
 from proxyless.data.augmentation import augment, cut_out, shift
 from proxyless.data.pixels import Block, Ragged
+from proxyless.data.preprocessing import Squares
 from proxyless.errors import ProxylessError
 
 
@@ -83,7 +84,7 @@ def test_images_of_different_sizes_are_cropped_from_all_of_them() -> None:
     wide = np.zeros((3, 64, 256), np.uint8)
     wide[:, :, 192:] = 255  # outside the central square
     tall = np.full((3, 80, 70), 9, np.uint8)
-    ragged = Ragged([wide, tall], image_size=64)
+    ragged = Ragged([wide, tall], Squares(64, 3))
     assert ragged[0].shape == (3, 64, 256)
     assert (ragged[1] == 9).all()
     assert int(ragged.squares(np.array([0])).max()) == 0

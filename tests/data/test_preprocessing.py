@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from torchvision.transforms import functional
 
 from proxyless.data import Preprocessing
-from proxyless.data.decoding import read_image, to_array, to_image
+from proxyless.data.decoding import Rule, read_image, to_array, to_image
 from proxyless.data.preprocessing import shrink, square
 from proxyless.errors import ProxylessError
 
@@ -25,21 +25,28 @@ def random_image(width: int, height: int, mode: str = "RGB") -> Image.Image:
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("size", [(40, 40), (61, 40), (40, 61), (300, 33), (10, 10), (9, 14), (16, 16), (17, 16)])
-def test_square_is_torchvisions_resize_and_centre_crop(size: tuple[int, int], mode: str) -> None:
+def test_the_square_of_version_0_1_is_torchvisions_resize_and_centre_crop(size: tuple[int, int], mode: str) -> None:
     image = random_image(*size, mode)
     resized = functional.resize(image, [16], interpolation=functional.InterpolationMode.BILINEAR)
     expected = np.asarray(functional.center_crop(resized, [16, 16]))
     expected = expected[None] if mode == "L" else expected.transpose(2, 0, 1)
-    difference = np.abs(square(image, 16).astype(int) - expected.astype(int))
+    difference = np.abs(square(image, 16, Rule.TORCHVISION).astype(int) - expected.astype(int))
     assert difference.max() <= 1  # rounding of the last bit
     assert (difference > 0).mean() < 0.02
 
 
-def test_a_very_long_image_takes_no_memory_to_speak_of() -> None:
+@pytest.mark.parametrize("rule", Rule)
+def test_a_very_long_image_takes_no_memory_to_speak_of(rule: Rule) -> None:
     image = Image.new("RGB", (60_000, 1), (10, 20, 30))
-    pixels = square(image, 224)  # resized as a whole, this would be 9 GB
+    pixels = square(image, 224, rule)  # resized as a whole, this would be 9 GB
     assert pixels.shape == (3, 224, 224)
     assert (pixels[:, 5, 5] == (10, 20, 30)).all()
+
+
+@pytest.mark.parametrize("rule", Rule)
+def test_an_image_of_the_right_size_stays_as_it_is(rule: Rule) -> None:
+    image = random_image(16, 16)
+    assert np.array_equal(square(image, 16, rule), to_array(image))
 
 
 def test_shrink_keeps_the_aspect_and_never_enlarges() -> None:
@@ -74,7 +81,16 @@ def test_grey_arrays_become_colour_and_colour_becomes_grey() -> None:
     assert one_channel.pixels(random_image(16, 16)).shape == (1, 16, 16)
 
 
-@pytest.mark.parametrize("array", [np.zeros((16, 16, 3)), np.zeros((3, 16, 16), np.uint8), np.zeros(16, np.uint8)])
+def test_sixteen_bit_arrays_are_scaled_by_the_range() -> None:
+    values = np.arange(256, dtype=np.uint16).reshape(16, 16) * 16
+    deep = Preprocessing(16, 1, (0.5,), (0.2,), (0.0, 4080.0))
+    assert deep.pixels(values).ravel().tolist() == list(range(256))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((16, 16, 3)), np.zeros((16, 16, 3), np.uint16), np.zeros((3, 16, 16), np.uint8), np.zeros(16, np.uint8)],
+)
 def test_arrays_of_another_kind_are_refused(array: np.ndarray) -> None:
     with pytest.raises(ProxylessError, match="uint8"):
         COLOUR(array)
@@ -82,8 +98,33 @@ def test_arrays_of_another_kind_are_refused(array: np.ndarray) -> None:
 
 def test_the_record_survives_json_and_explains_itself() -> None:
     record = json.loads(json.dumps(COLOUR.to_dict()))
-    assert record["resize"] == "shorter side to image_size"
+    assert record["resize"] == "central square to image_size, as by Pillow's ImageOps.fit"
+    assert record["transparency"] == "composited on white"
     assert Preprocessing.from_dict(record) == COLOUR
+    deep = Preprocessing(16, 1, (0.5,), (0.2,), (12.0, 4095.0))
+    assert Preprocessing.from_dict(json.loads(json.dumps(deep.to_dict()))) == deep
+
+
+def test_a_record_of_version_0_1_gives_the_pixels_of_that_version() -> None:
+    """As version 0.1 wrote it and, without transparency, as it computed it: by torchvision's functions."""
+    record = {
+        "image_size": 16,
+        "channels": 3,
+        "mean": [0.5, 0.4, 0.3],
+        "std": [0.2, 0.3, 0.4],
+        "resize": "shorter side to image_size",
+        "interpolation": "bilinear, antialiased",
+        "crop": "central square",
+        "range": "0 to 1 before mean and std",
+        "layout": "NCHW float32",
+    }
+    before = Preprocessing.from_dict(record)
+    assert before.to_dict() == record
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 127, 4), dtype=np.uint8)
+    resized = functional.resize(Image.fromarray(pixels[..., :3].copy()), [16])
+    expected = np.asarray(functional.center_crop(resized, [16, 16])).transpose(2, 0, 1)
+    assert np.abs(before.pixels(pixels).astype(int) - expected).max() <= 1
+    assert np.abs(COLOUR.pixels(pixels).astype(int) - expected).max() > 60
 
 
 def test_a_record_of_another_rule_or_a_damaged_one_is_refused() -> None:
@@ -93,6 +134,11 @@ def test_a_record_of_another_rule_or_a_damaged_one_is_refused() -> None:
         Preprocessing.from_dict({"image_size": 16})
     with pytest.raises(ProxylessError, match="std"):
         Preprocessing(16, 3, (0.5,) * 3, (0.0,) * 3)
+    with pytest.raises(ProxylessError, match="transparency"):
+        Preprocessing.from_dict({**COLOUR.to_dict(), "transparency": "composited on black"})
+    for wrong in ([5, 5], [7, 3], [0, float("nan")], 3, "ab", [1, 2, 3]):
+        with pytest.raises(ProxylessError, match=r"grey_range|not a valid record"):
+            Preprocessing.from_dict({**COLOUR.to_dict(), "grey_range": wrong})
 
 
 def test_pixels_survive_the_way_to_an_array_and_back() -> None:
@@ -121,16 +167,7 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(read_image(tmp_path / "deep.png", 3))[..., 2], expected)
 
 
-def test_transparency_and_palettes_become_plain_colour(tmp_path: Path) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (6, 6, 4), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "alpha.png")
-    assert np.array_equal(np.asarray(read_image(tmp_path / "alpha.png", 3)), pixels[..., :3])
-    palette = random_image(6, 6).quantize(8)
-    palette.info["transparency"] = bytes([0, 128, 255, 255, 255, 255, 255, 255])
-    palette.save(tmp_path / "palette.png")
-    assert np.array_equal(
-        np.asarray(read_image(tmp_path / "palette.png", 3)), np.asarray(palette.convert("RGBA"))[..., :3]
-    )
+def test_print_colours_and_bits_become_plain_ones(tmp_path: Path) -> None:
     random_image(6, 6).convert("CMYK").save(tmp_path / "print.jpg")
     assert read_image(tmp_path / "print.jpg", 3).mode == "RGB"
     Image.new("1", (6, 6), 1).save(tmp_path / "bits.png")

@@ -11,7 +11,7 @@ import torch
 
 from proxyless.data.augmentation import Augmentation
 from proxyless.data.dataset import ImageData
-from proxyless.data.decoding import to_image
+from proxyless.data.decoding import Rule, to_image
 from proxyless.data.loaders import Split
 from proxyless.data.pixels import Block
 from proxyless.data.preprocessing import Preprocessing, square
@@ -20,9 +20,11 @@ from proxyless.data.scan import LARGEST_DEFAULT, Moments
 from proxyless.data.splits import HoldOut, check_not_empty, held_out
 
 
-def load_arrays(source: str, published: PublishedSet, *, image_size: int | None, hold_out: HoldOut) -> ImageData:
+def load_arrays(
+    source: str, published: PublishedSet, *, image_size: int | None, hold_out: HoldOut, rule: Rule = Rule.PILLOW
+) -> ImageData:
     """Hold images out of the published training images, and a test split too where none is published; all
-    stays in memory.
+    stays in memory. ``rule``: how they are resized.
     """
     train, test = published.train, published.test
     drawn = f"of every class, drawn with seed {hold_out.seed}"
@@ -36,13 +38,13 @@ def load_arrays(source: str, published: PublishedSet, *, image_size: int | None,
     channels = 1 if train.images.ndim == 3 else 3
     size = image_size or min(*train.images.shape[1:3], LARGEST_DEFAULT)
     check_not_empty(source, {"train": len(train), "valid": len(valid), "test": len(test)})
-    blocks = [_block(arrays.images, size) for arrays in (train, valid, test)]
+    blocks = [_block(arrays.images, size, rule) for arrays in (train, valid, test)]
     labels = [arrays.labels for arrays in (train, valid, test)]
     splits = [_split(block, numbers) for block, numbers in zip(blocks, labels, strict=True)]
     return ImageData(
         source=source,
         classes=published.classes,
-        preprocessing=Preprocessing(size, channels, *_moments(blocks[0]).mean_and_std()),
+        preprocessing=Preprocessing(size, channels, *_moments(blocks[0]).mean_and_std(), rule=rule),
         augmentation=Augmentation.standard(size, channels, flip=published.flip),
         train=splits[0],
         valid=splits[1],
@@ -61,11 +63,11 @@ def _take(arrays: Arrays, fraction: float, seed: int) -> tuple[Arrays, Arrays]:
     return Arrays(arrays.images[~mask], arrays.labels[~mask]), Arrays(arrays.images[mask], arrays.labels[mask])
 
 
-def _block(images: np.ndarray, size: int) -> np.ndarray:
+def _block(images: np.ndarray, size: int, rule: Rule) -> np.ndarray:
     """uint8 (images, channels, size, size)."""
     images = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
     if images.shape[2:] != (size, size):
-        return np.stack([square(to_image(image), size) for image in images])
+        return np.stack([square(to_image(image), size, rule) for image in images])
     return images.copy()  # the arrays may be read-only, which tensors cannot be
 
 

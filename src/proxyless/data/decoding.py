@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,23 @@ if TYPE_CHECKING:
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
 )
-GREY_MODES = frozenset(("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N"))
+DEEP_MODES = frozenset(("I", "I;16", "I;16B", "I;16L", "I;16N", "F"))  # greys of 16 or 32 bits
+GREY_MODES = frozenset(("1", "L", "LA", "La")) | DEEP_MODES
+FULL_RANGE = (0, 65535)  # of 16-bit greys
 ORIENTATION_TAG = 0x0112
+
+GreyRange = tuple[float, ...]
+"""The two values of 16- and 32-bit greys that become black and white."""
+
+
+class Rule(Enum):
+    """How an image becomes a square of 8-bit pixels, by what a record says of its transparency."""
+
+    PILLOW = "composited on white"
+    """The central square, as by ``ImageOps.fit``; transparent areas white, as a person would see them on a page."""
+    TORCHVISION = "dropped"
+    """Of version 0.1: the shorter side resized first, then the centre cut out; transparent areas show what they hide.
+    Kept for networks that were trained so."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +44,8 @@ class Header:
     width: int
     height: int
     grey: bool
+    deep: bool = False
+    """Whether a grey has 16 or 32 bits."""
 
 
 def cpu_count() -> int:
@@ -42,13 +60,13 @@ def read_header(path: Path) -> Header | None:
 
     try:
         with Image.open(path) as image:
-            return Header(image.width, image.height, image.mode in GREY_MODES)
+            return Header(image.width, image.height, image.mode in GREY_MODES, image.mode in DEEP_MODES)
     except Exception:  # as in read_image, which is the one to report the damage
         return None
 
 
-def read_image(path: Path, channels: int) -> Image.Image:
-    """Decode ``path`` in full and return it upright, in mode L (``channels`` 1) or RGB (3).
+def read_image(path: Path, channels: int, grey_range: GreyRange | None = None, rule: Rule = Rule.PILLOW) -> Image.Image:
+    """Decode ``path`` in full and return it upright, in mode L (``channels`` 1) or RGB (3); see :func:`to_channels`.
 
     A file that is missing, truncated, damaged or no image at all is a :class:`ProxylessError` naming it.
     """
@@ -57,27 +75,52 @@ def read_image(path: Path, channels: int) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
-            return to_channels(_upright(image), channels)
+            return to_channels(_upright(image), channels, grey_range, rule)
     except Exception as error:  # damaged files make Pillow's plugins raise nearly any type
         raise ProxylessError(f"{path}: unreadable image ({type(error).__name__}: {error})") from None
 
 
-def to_channels(image: Image.Image, channels: int) -> Image.Image:
-    """``image`` in mode L (``channels`` 1) or RGB (3).
+def to_channels(
+    image: Image.Image, channels: int, grey_range: GreyRange | None = None, rule: Rule = Rule.PILLOW
+) -> Image.Image:
+    """``image`` in mode L (``channels`` 1) or RGB (3), transparent areas on white.
 
-    16-bit grey is scaled to 8 bits; transparency is dropped, as torchvision and timm do. Floating-point
-    pixels, whose range nobody states, are a ``ValueError``.
+    Greys of 16 or 32 bits are scaled such that ``grey_range`` becomes 0 to 255 (None: the full range of 16 bits).
+    Floating-point pixels without a range are a ``ValueError``.
     """
     from PIL import Image
 
-    if image.mode == "F":
+    mode = "L" if channels == 1 else "RGB"
+    if image.mode in DEEP_MODES:
+        return _eight_bits(image, grey_range, rule).convert(mode)
+    if rule is Rule.TORCHVISION:
+        if image.mode in ("P", "PA"):  # a palette may hold transparency, which only RGBA can express
+            image = image.convert("RGBA")
+        return image.convert(mode)
+    if image.mode not in ("1", "L", "RGB") or "transparency" in image.info:
+        if image.mode == "La":  # Pillow has no other way from it
+            image = image.convert("LA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return image.convert(mode)
+
+
+def deep_values(image: Image.Image) -> np.ndarray:
+    """Pixels of a 16- or 32-bit grey: float64 (height, width)."""
+    return np.asarray(image).astype(np.float64)
+
+
+def _eight_bits(image: Image.Image, grey_range: GreyRange | None, rule: Rule) -> Image.Image:
+    """A 16- or 32-bit grey in mode L. Pillow's own conversion clips at 255."""
+    from PIL import Image
+
+    if image.mode == "F" and grey_range is None:
         raise ValueError("floating-point pixels have no known range; convert the file to 8 or 16 bits")
-    if image.mode.startswith("I"):  # Pillow's own conversion clips 16-bit values at 255 in some versions
-        values = np.asarray(image).astype(np.int64)
-        image = Image.fromarray(np.clip((values + 128) // 257, 0, 255).astype(np.uint8))
-    if image.mode in ("P", "PA"):  # a palette may hold transparency, which only RGBA can express
-        image = image.convert("RGBA")
-    return image.convert("L" if channels == 1 else "RGB")
+    values = deep_values(image)
+    low, high = grey_range or FULL_RANGE
+    if rule is Rule.PILLOW and "transparency" in image.info:
+        values[values == image.info["transparency"]] = high
+    scaled = np.clip((values - low) / (high - low) * 255, 0, 255).round()
+    return Image.fromarray(np.nan_to_num(scaled).astype(np.uint8))
 
 
 def to_array(image: Image.Image) -> np.ndarray:

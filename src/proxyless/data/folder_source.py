@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -11,10 +11,12 @@ from torch.utils.data import DataLoader
 
 from proxyless.data.augmentation import Augmentation
 from proxyless.data.dataset import ImageData
+from proxyless.data.decoding import Rule
 from proxyless.data.folder import FileList, list_classes, split_folder
+from proxyless.data.greys import range_of
 from proxyless.data.loaders import Batches, Split, make_loader
 from proxyless.data.pixels import Files, Pixels
-from proxyless.data.preprocessing import Preprocessing
+from proxyless.data.preprocessing import Preprocessing, Squares
 from proxyless.data.scan import Progress, sample_headers, scan, stored_bytes, usual_size
 from proxyless.data.splits import HoldOut, check_not_empty
 from proxyless.errors import ProxylessError
@@ -29,6 +31,8 @@ def load_folder(
     hold_out: HoldOut,
     skip_corrupt: bool = False,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+    grey_range: Sequence[float] | None = None,
+    rule: Rule = Rule.PILLOW,
     known: tuple[Preprocessing, frozenset[str]] | None = None,
     progress: Progress | None = None,
 ) -> ImageData:
@@ -48,22 +52,25 @@ def load_folder(
     if known is None:
         size = image_size or max(usual_size(headers), 8)
         channels = 1 if all(header.grey for header in headers) else 3
+        if grey_range is None and rule is Rule.PILLOW:
+            grey_range = range_of(root / name for name in lists["train"].names)
+        kind = Squares(size, channels, None if grey_range is None else tuple(grey_range), rule)
     else:
-        size, channels = known[0].image_size, known[0].channels
+        kind = known[0].squares
+        size, channels = kind.image_size, kind.channels
     held = len(lists["valid"]) + len(lists["test"])
     keep = stored_bytes(headers, len(lists["train"]), held, size, channels) <= memory_limit_bytes
 
     if known is not None and not keep:
         preprocessing = known[0]
-        splits = {name: _split(root, files, _files(root, files, preprocessing)) for name, files in lists.items()}
+        splits = {name: _split(root, files, _files(root, files, kind)) for name, files in lists.items()}
     else:
         advance = _counter(progress, sum(len(files) for files in lists.values()))
         scans = {
             name: scan(
                 root,
                 files,
-                image_size=size,
-                channels=channels,
+                kind=kind,
                 training=name == "train",
                 keep=keep,
                 advance=advance,
@@ -77,12 +84,12 @@ def load_folder(
         check_not_empty(str(root), {name: len(result.files) for name, result in scans.items()})
         moments = scans["train"].moments
         assert moments is not None  # there are training images
-        preprocessing = Preprocessing(size, channels, *moments.mean_and_std())
+        preprocessing = Preprocessing(size, channels, *moments.mean_and_std(), kind.grey_range, kind.rule)
         splits = {
             name: _split(
                 root,
                 result.files,
-                result.pixels(size) if keep else _files(root, result.files, preprocessing),
+                result.pixels(kind) if keep else _files(root, result.files, kind),
             )
             for name, result in scans.items()
         }
@@ -122,8 +129,7 @@ def folder_loader(
     checked = scan(
         root,
         files,
-        image_size=preprocessing.image_size,
-        channels=preprocessing.channels,
+        kind=preprocessing.squares,
         training=False,
         keep=False,
     )
@@ -131,7 +137,7 @@ def folder_loader(
     if not len(checked.files):
         raise ProxylessError(f"{root}: no images found; expected class folders named as in training")
     batches = Batches(
-        _split(root, checked.files, _files(root, checked.files, preprocessing)),
+        _split(root, checked.files, _files(root, checked.files, preprocessing.squares)),
         preprocessing,
         batch_size=batch_size,
         augmentation=None,
@@ -154,8 +160,8 @@ def _split(root: Path, files: FileList, pixels: Pixels) -> Split:
     return Split(pixels, torch.from_numpy(files.labels), digest.hexdigest())
 
 
-def _files(root: Path, files: FileList, preprocessing: Preprocessing) -> Files:
-    return Files(root, list(files.names), preprocessing.image_size, preprocessing.channels)
+def _files(root: Path, files: FileList, kind: Squares) -> Files:
+    return Files(root, list(files.names), kind)
 
 
 def _check_damage(damaged: dict[str, str], skip_corrupt: bool) -> None:

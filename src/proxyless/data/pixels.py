@@ -6,13 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 
-from proxyless.data.decoding import read_image, to_array, to_image
-from proxyless.data.preprocessing import square
+from proxyless.data.decoding import to_array, to_image
+from proxyless.data.preprocessing import Squares
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 class Pixels(Protocol):
@@ -48,15 +51,18 @@ class Block:
 class Ragged:
     """Images of different sizes in memory, uncut, so that random crops reach all of them.
 
+    Those that were made smaller to be stored are squares of the smaller image here: of training images, which
+    augmentation crops anyway; what is evaluated is stored as squares.
+
     They lie back to back in one buffer: a tensor each would cost a file descriptor each where worker
     processes do not fork.
     """
 
-    def __init__(self, images: list[np.ndarray], image_size: int) -> None:
+    def __init__(self, images: list[np.ndarray], kind: Squares) -> None:
         """``images``: uint8 (channels, height, width) each. The list is emptied on the way, to hold the set
         in memory once.
         """
-        self.image_size = image_size
+        self.kind = kind
         self.shapes = np.array([image.shape for image in images], np.int64)
         self.ends = np.cumsum(self.shapes.prod(axis=1))
         self.buffer = torch.empty(int(self.ends[-1]), dtype=torch.uint8)
@@ -75,31 +81,31 @@ class Ragged:
         return self.buffer[end - channels * height * width : end].view(channels, height, width)
 
     def squares(self, indices: np.ndarray) -> torch.Tensor:
-        return _stack(square(to_image(self[int(i)].numpy()), self.image_size) for i in indices)
+        return _stack(self.kind.cut(to_image(self[int(i)].numpy())) for i in indices)
 
 
 class Files:
     """Images left on disk, decoded at every access."""
 
-    def __init__(self, root: Path, names: list[str], image_size: int, channels: int) -> None:
+    def __init__(self, root: Path, names: list[str], kind: Squares) -> None:
         """``names``: paths below ``root``."""
         self.root = root
         # An array, not a list: a list of a million strings is copied page by page into every forked worker as
         # their reference counts are touched.
         self.names = np.array(names)
-        self.image_size = image_size
-        self.channels = channels
+        self.kind = kind
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.from_numpy(to_array(read_image(self.root / str(self.names[index]), self.channels)))
+        return torch.from_numpy(to_array(self._read(index)))
 
     def squares(self, indices: np.ndarray) -> torch.Tensor:
-        return _stack(
-            square(read_image(self.root / str(self.names[i]), self.channels), self.image_size) for i in indices
-        )
+        return _stack(self.kind.cut(self._read(int(i))) for i in indices)
+
+    def _read(self, index: int) -> Image.Image:
+        return self.kind.read(self.root / str(self.names[index]))
 
 
 def _stack(images: Iterator[np.ndarray]) -> torch.Tensor:

@@ -2,11 +2,15 @@
 
 For users of the exported model who have no PyTorch, the input is
 
-1. the image upright (EXIF orientation applied), as RGB (``channels`` 3) or 8-bit grey (``channels`` 1);
-2. its shorter side resized to ``image_size`` pixels, bilinear with antialiasing (Pillow's ``Image.resize``),
-   and the central ``image_size`` x ``image_size`` pixels of it;
+1. the image upright (``ImageOps.exif_transpose``); greys of 16 or 32 bits in 8, such that ``grey_range`` becomes 0 to
+   255; transparent areas composited on white; as RGB (``channels`` 3) or grey (``channels`` 1);
+2. the central square of it, resized to ``image_size`` pixels, bilinear with antialiasing
+   (``ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)``);
 3. divided by 255, minus ``mean``, divided by ``std``, channel by channel;
 4. as float32 (1, channels, image_size, image_size).
+
+The README has it as a function of Pillow and numpy. A record without ``transparency`` is of version 0.1, which resized
+the shorter side first and dropped transparency; a network that was trained so is evaluated so.
 """
 
 from __future__ import annotations
@@ -18,32 +22,37 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from proxyless.data.decoding import read_image, to_array, to_channels
+from proxyless.data.decoding import GreyRange, Rule, read_image, to_array, to_channels
 from proxyless.errors import ProxylessError
 
 if TYPE_CHECKING:
     from PIL import Image
 
 # Recorded beside the numbers so that a file of them explains itself, and checked when one is read.
-RULE = {
-    "resize": "shorter side to image_size",
+WORDS = {
     "interpolation": "bilinear, antialiased",
     "crop": "central square",
     "range": "0 to 1 before mean and std",
     "layout": "NCHW float32",
 }
+RESIZE = {
+    Rule.PILLOW: "central square to image_size, as by Pillow's ImageOps.fit",
+    Rule.TORCHVISION: "shorter side to image_size",
+}
 
 
 @dataclass(frozen=True)
-class Preprocessing:
-    """Evaluation's preprocessing: square ``image_size`` in pixels, ``channels`` 1 (grey) or 3 (RGB),
-    per-channel mean and std of pixel values in 0..1.
+class Squares:
+    """How an image of any kind becomes a square of 8-bit pixels: preprocessing but for mean and std.
+
+    ``image_size`` in pixels; ``channels`` 1 (grey) or 3 (RGB); ``grey_range``: the values of 16- and 32-bit greys that
+    become 0 and 255, None for the full range of 16 bits.
     """
 
     image_size: int
     channels: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    grey_range: GreyRange | None = None
+    rule: Rule = Rule.PILLOW
 
     def __post_init__(self) -> None:
         if self.image_size < 1 or self.channels not in (1, 3):
@@ -51,33 +60,60 @@ class Preprocessing:
                 f"preprocessing: image_size {self.image_size} and channels {self.channels} given; "
                 "needs a positive size and 1 or 3 channels"
             )
+        ends = (0, 1) if self.grey_range is None else self.grey_range
+        if len(ends) != 2 or not -np.inf < ends[0] < ends[1] < np.inf:
+            raise ProxylessError(f"grey_range {self.grey_range} given; it needs two values, a lower and a higher one")
+
+    def read(self, path: Path) -> Image.Image:
+        """The whole image of a file, upright, in mode L or RGB; see :func:`read_image`."""
+        return read_image(path, self.channels, self.grey_range, self.rule)
+
+    def convert(self, image: Image.Image) -> Image.Image:
+        """The whole image in mode L or RGB; see :func:`to_channels`."""
+        return to_channels(image, self.channels, self.grey_range, self.rule)
+
+    def cut(self, image: Image.Image) -> np.ndarray:
+        """Of an L or RGB image the square that a network sees: uint8 (channels, image_size, image_size)."""
+        return square(image, self.image_size, self.rule)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Evaluation's preprocessing: what :class:`Squares` has, and per-channel mean and std of pixel values in 0..1."""
+
+    image_size: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    grey_range: GreyRange | None = None
+    rule: Rule = Rule.PILLOW
+
+    def __post_init__(self) -> None:
+        _ = self.squares  # complains
         if not len(self.mean) == len(self.std) == self.channels or min(self.std) <= 0:
             raise ProxylessError(
                 f"preprocessing: needs {self.channels} mean and positive std values, got {self.mean} and {self.std}"
             )
 
+    @property
+    def squares(self) -> Squares:
+        """What comes before mean and std."""
+        return Squares(self.image_size, self.channels, self.grey_range, self.rule)
+
     def __call__(self, image: Image.Image | np.ndarray | str | Path) -> np.ndarray:
         """The network's input for one image, float32 (channels, image_size, image_size).
 
-        ``image`` is a Pillow image, a uint8 array (height, width) or (height, width, 1, 3 or 4), or the path
-        of an image file.
+        ``image`` is a Pillow image, a uint8 array (height, width) or (height, width, 1, 3 or 4) (the fourth is
+        opacity), a uint16 array (height, width), or the path of an image file.
         """
         return self.normalise(self.pixels(image))
 
     def pixels(self, image: Image.Image | np.ndarray | str | Path) -> np.ndarray:
         """The resized and cropped image before normalisation, uint8 (channels, image_size, image_size)."""
-        from PIL import Image
-
+        squares = self.squares
         if isinstance(image, str | Path):
-            return square(read_image(Path(image), self.channels), self.image_size)
-        if isinstance(image, np.ndarray):
-            if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3, 4))):
-                raise ProxylessError(
-                    "an image array must be uint8 (height, width) or (height, width, 1, 3 or 4), "
-                    f"got {image.dtype} {image.shape}"
-                )
-            image = Image.fromarray(image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image)
-        return square(to_channels(image, self.channels), self.image_size)
+            return squares.cut(squares.read(Path(image)))
+        return squares.cut(squares.convert(_image(image) if isinstance(image, np.ndarray) else image))
 
     def normalise(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 (..., channels, height, width) as float32 with mean and std taken out."""
@@ -87,36 +123,71 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-able data, with the rule of resizing and cropping in words."""
-        return {
+        numbers = {
             "image_size": self.image_size,
             "channels": self.channels,
             "mean": list(self.mean),
             "std": list(self.std),
-            **RULE,
         }
+        if self.rule is Rule.TORCHVISION:
+            return numbers | {"resize": RESIZE[self.rule], **WORDS}
+        grey_range = None if self.grey_range is None else list(self.grey_range)
+        kinds = {"grey_range": grey_range, "transparency": self.rule.value}
+        return numbers | kinds | {"resize": RESIZE[self.rule], **WORDS}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Preprocessing:
         """The inverse of :meth:`to_dict`; missing values or another rule are a :class:`ProxylessError`."""
-        for key, value in RULE.items():
-            if data.get(key, value) != value:
-                raise ProxylessError(f"preprocessing: {key} is {data[key]!r}, but only {value!r} is supported")
         try:
+            rule = Rule.PILLOW if "transparency" in data else Rule.TORCHVISION
+            known = {"transparency": rule.value, "resize": RESIZE[rule]} | WORDS
+            for key, value in known.items():
+                if data.get(key, value) != value:
+                    raise ProxylessError(f"preprocessing: {key} is {data[key]!r}, but only {value!r} is supported")
+            grey_range = data.get("grey_range")
+            if grey_range is not None:
+                low, high = grey_range
+                grey_range = (float(low), float(high))
             return cls(
                 int(data["image_size"]),
                 int(data["channels"]),
                 tuple(float(v) for v in data["mean"]),
                 tuple(float(v) for v in data["std"]),
+                grey_range,
+                rule,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ProxylessError(f"preprocessing: not a valid record ({type(error).__name__}: {error})") from None
 
 
-def square(image: Image.Image, image_size: int) -> np.ndarray:
-    """Resize the shorter side of an L or RGB image to ``image_size`` and cut out the centre: uint8 (channels,
-    size, size).
+def _image(pixels: np.ndarray) -> Image.Image:
+    from PIL import Image
 
-    The same pixels as torchvision's ``Resize(image_size)`` and ``CenterCrop(image_size)``, in one step: a
+    colours = pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4)
+    if not (pixels.dtype == np.uint8 and (pixels.ndim == 2 or colours)) and not (
+        pixels.dtype == np.uint16 and pixels.ndim == 2
+    ):
+        raise ProxylessError(
+            "an image array must be uint8 (height, width) or (height, width, 1, 3 or 4), or uint16 (height, width), "
+            f"got {pixels.dtype} {pixels.shape}"
+        )
+    return Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
+
+
+def square(image: Image.Image, image_size: int, rule: Rule = Rule.PILLOW) -> np.ndarray:
+    """The central square of an L or RGB image, resized: uint8 (channels, image_size, image_size).
+
+    An image that has this size already stays as it is, whatever the rule.
+    """
+    from PIL import Image, ImageOps
+
+    if rule is Rule.TORCHVISION:
+        return _torchvision_square(image, image_size)
+    return to_array(ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR))
+
+
+def _torchvision_square(image: Image.Image, image_size: int) -> np.ndarray:
+    """The same pixels as torchvision's ``Resize(image_size)`` and ``CenterCrop(image_size)``, in one step: a
     very long image is never blown up as a whole.
     """
     from PIL import Image

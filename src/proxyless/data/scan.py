@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from proxyless.data.augmentation import SMALL
-from proxyless.data.decoding import Header, cpu_count, read_header, read_image
+from proxyless.data.decoding import Header, cpu_count, read_header
 from proxyless.data.folder import FileList
 from proxyless.data.pixels import Block, Pixels, Ragged
-from proxyless.data.preprocessing import shrink, square
+from proxyless.data.preprocessing import Squares, shrink
 from proxyless.errors import ProxylessError
 
 SAMPLE = 1000  # headers read to choose image size and channels
@@ -69,24 +69,24 @@ class Scan:
     moments: Moments | None = None
     damaged: dict[str, str] = field(default_factory=dict)
 
-    def pixels(self, image_size: int) -> Pixels:
-        """The kept images: one tensor where all are ``image_size`` squares. ``images`` is emptied on the way, to hold
+    def pixels(self, kind: Squares) -> Pixels:
+        """The kept images: one tensor where all are squares of that size. ``images`` is emptied on the way, to hold
         the set in memory once.
         """
-        if all(image.shape[1:] == (image_size, image_size) for image in self.images):
+        size = kind.image_size
+        if all(image.shape[1:] == (size, size) for image in self.images):
             block = torch.empty((len(self.images), *self.images[0].shape), dtype=torch.uint8)
             for index in range(len(block) - 1, -1, -1):
                 block[index] = torch.from_numpy(self.images.pop())
             return Block(block)
-        return Ragged(self.images, image_size)
+        return Ragged(self.images, kind)
 
 
 def scan(
     root: Path,
     files: FileList,
     *,
-    image_size: int,
-    channels: int,
+    kind: Squares,
     training: bool,
     keep: bool,
     advance: Callable[[int], None] = lambda count: None,
@@ -97,15 +97,17 @@ def scan(
     crops are usual, at ``image_size`` of 64 and more. ``advance`` is told how many more files are done.
     """
 
+    image_size = kind.image_size
+
     def work(names: Sequence[str]) -> list[tuple[np.ndarray | None, Moments | None] | str]:
         results: list[tuple[np.ndarray | None, Moments | None] | str] = []
         for name in names:
             try:
-                image = read_image(root / name, channels)
+                image = kind.read(root / name)
             except ProxylessError as error:
                 results.append(str(error))
                 continue
-            pixels = square(image, image_size) if training or keep else None
+            pixels = kind.cut(image) if training or keep else None
             moments = Moments.of(pixels) if training and pixels is not None else None
             if keep and training and image_size >= SMALL and image.size != (image_size, image_size):
                 pixels = shrink(image, math.ceil(OVERSIZE * image_size))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from proxyless.data.array_source import load_arrays
 from proxyless.data.dataset import ImageData
+from proxyless.data.decoding import Rule
 from proxyless.data.folder_source import MEMORY_LIMIT_BYTES, load_folder
 from proxyless.data.preprocessing import Preprocessing
 from proxyless.data.published import PUBLISHED
@@ -31,6 +32,8 @@ def load(
     skip_corrupt: bool = False,
     download_to: Path = CACHE,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+    grey_range: Sequence[float] | None = None,
+    rule: Rule = Rule.PILLOW,
     record: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> ImageData:
@@ -40,7 +43,9 @@ def load(
     ``image_size``: side of the square images in pixels (None: the set's own, at most 224). ``valid_fraction``
     and ``test_fraction``: shares of every class to hold out where the set does not come divided, chosen by
     ``seed``. Every file of a folder is decoded once; a damaged one is an error, or left out with
-    ``skip_corrupt``. Sets of up to ``memory_limit_bytes`` stay in memory.
+    ``skip_corrupt``. Sets of up to ``memory_limit_bytes`` stay in memory. ``grey_range``: the values of 16- and 32-bit
+    greys that become black and white (None: the lowest and highest of the training images). ``rule``: that of
+    version 0.1 is for continuing its runs.
 
     ``record``: what :meth:`ImageData.describe` gave before; its settings replace those given here, and a data
     set that has changed since is an error. ``progress(done, total)`` is called as files are decoded.
@@ -57,7 +62,9 @@ def load(
     if image_size is not None and image_size < SMALLEST:
         raise ProxylessError(f"image_size {image_size} given; it must be at least {SMALLEST} pixels")
     if str(source) in PUBLISHED:
-        data = load_arrays(str(source), PUBLISHED[str(source)](download_to), image_size=image_size, hold_out=hold_out)
+        rule = rule if known is None else known[0].rule
+        published = PUBLISHED[str(source)](download_to)
+        data = load_arrays(str(source), published, image_size=image_size, hold_out=hold_out, rule=rule)
     else:
         data = load_folder(
             _folder(source),
@@ -65,6 +72,8 @@ def load(
             hold_out=hold_out,
             skip_corrupt=skip_corrupt,
             memory_limit_bytes=memory_limit_bytes,
+            grey_range=grey_range,
+            rule=rule,
             known=known,
             progress=progress,
         )
