@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from proxyless import settings
-from proxyless.cli.options import SECTIONS
+from proxyless.cli.options import SECTIONS, flag
 
 
 def shown(value: Any) -> str:
@@ -40,9 +40,8 @@ def page() -> str:
             section = name
             lines += ["", f"## {SECTIONS[name].capitalize()}", "", "| setting | flag | type | default | |", ""]
             lines[-1] = "| --- | --- | --- | --- | --- |"
-        flag = "--" + item.name.replace(".", "-").replace("_", "-")
         kind = settings.type_name(item.type).removeprefix("a ")
-        lines.append(f"| `{item.name}` | `{flag}` | {kind} | {shown(item.default) or '-'} | {item.help} |")
+        lines.append(f"| `{item.name}` | `{flag(item.name)}` | {kind} | {shown(item.default) or '-'} | {item.help} |")
     return "\n".join(lines) + "\n"
 
 

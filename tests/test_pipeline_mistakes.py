@@ -50,7 +50,7 @@ def mistakes(tmp_path: Path, folder: Path) -> dict[str, tuple[list, str]]:
             ["search", "--data", "digits", "--latency", 1, "--out", tmp_path / "file" / "x"],
             "cannot",
         ),
-        "unknown space": ([*base, "--data", "digits", "--space-name", "cube"], "no search space called 'cube'"),
+        "unknown space": ([*base, "--data", "digits", "--space", "cube"], "no search space called 'cube'"),
     }
 
 

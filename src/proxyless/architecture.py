@@ -12,7 +12,7 @@ from torch import nn
 
 from proxyless import files
 from proxyless.choice import Choice, settled
-from proxyless.errors import ProxylessError
+from proxyless.errors import ProxylessError, meant
 from proxyless.fields import Fields
 from proxyless.supernet import Supernet
 
@@ -82,7 +82,8 @@ def indices(choices: Mapping[str, str], candidates: Mapping[str, Sequence[str]])
         )
     for name, operation in choices.items():
         if operation not in candidates[name]:
-            raise ProxylessError(f"choice {name} has no candidate {operation!r}: it has {', '.join(candidates[name])}")
+            known = f"it has {', '.join(candidates[name])}{meant(operation, candidates[name])}"
+            raise ProxylessError(f"choice {name} has no candidate {operation!r}: {known}")
     return [list(candidates[name]).index(choices[name]) for name in candidates]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 LONGEST = 1000
 """Characters of a message that are shown; what a file holds may be quoted in it, however long that is."""
 
@@ -14,10 +17,15 @@ class ProxylessError(Exception):
     """
 
     def __str__(self) -> str:
-        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in super().__str__())
+        text = one_line(super().__str__())
         if len(text) > LONGEST:
             text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
         return text
+
+
+def one_line(text: str) -> str:
+    """``text`` without characters that would break a line or steer a terminal: these are written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def first_line(error: BaseException) -> str:
@@ -30,3 +38,20 @@ def short(value: object, most: int = 60) -> str:
     """A value as a message quotes it, in so many characters."""
     text = repr(value)
     return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The one of ``known`` that ``name`` was probably meant to be, whatever its case; None where none is near."""
+    by_folded = {_folded(one): one for one in known}
+    near = difflib.get_close_matches(_folded(name), by_folded, 1)
+    return by_folded[near[0]] if near else None
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """The end of a message that a ``name`` is none of ``known``: the nearest of them, if one is near."""
+    near = nearest(name, known)
+    return f"; did you mean {near}?" if near else ""
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("_", "-")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import math
 import types
 import typing
@@ -17,7 +16,7 @@ from typing import Any
 import yaml
 
 from proxyless import files
-from proxyless.errors import ProxylessError, short
+from proxyless.errors import ProxylessError, meant, nearest, short
 from proxyless.yaml_files import read_yaml
 
 
@@ -60,22 +59,30 @@ class ZeroGate(Enum):
 class ImageSettings:
     """How images become tensors, and which are held out."""
 
-    size: int | None = _setting(None, "height and width in px; default: that of the images, at most 224", least=8)
+    size: int | None = _setting(
+        None, "Height and width in px that images are brought to. Default: that of the images, at most 224.", least=8
+    )
     valid_fraction: float = _setting(
-        0.1, "share of the training images held out for the architecture steps", least=0, most=0.5
+        0.1, "Share of the training images that is held out for the architecture steps.", least=0, most=0.5
     )
     test_fraction: float = _setting(
-        0.15, "share held out for the final test where the data has no test split", least=0, most=0.5
+        0.15,
+        "Share of the images that is held out for the final test, where the data has no test split.",
+        least=0,
+        most=0.5,
     )
-    skip_corrupt: bool = _setting(False, "leave out images that cannot be read instead of stopping")
+    skip_corrupt: bool = _setting(False, "Leave out images that cannot be read, instead of stopping.")
     grey_range: tuple[int, ...] | None = _setting(
         None,
-        "lowest and highest value of greys of 16 or 32 bits, which become black and white; "
-        "default: those of the training images",
+        "Lowest and highest value of greys of 16 or 32 bits, which become black and white. Default: those of the"
+        " training images.",
     )
-    flip: bool | None = _setting(None, "mirror training images; default: yes, but not for digits")
+    flip: bool | None = _setting(None, "Mirror training images at random. Default: yes, but not for digits.")
     crop_scale: float | None = _setting(
-        None, "smallest share of an image that is cropped; default: 0.35 from 64 px on", least=0, most=1
+        None,
+        "Smallest share of a training image that a random crop keeps. Default: 0.35 from 64 px on, a shift below.",
+        least=0,
+        most=1,
     )
 
 
@@ -83,69 +90,116 @@ class ImageSettings:
 class SpaceSettings:
     """The family of networks that is searched."""
 
-    name: str = _setting("mobilenet", "name of the search space")
-    width: float | None = _setting(None, "multiplier of all widths; default: 1.0 from 96 px on, 0.5 below", least=0.1)
-    depths: tuple[int, ...] | None = _setting(
-        None, "most blocks of each of the six stages; default: from the image size"
+    name: str = _setting("mobilenet", "Search space: mobilenet, tree or nas-bench-macro.")
+    width: float | None = _setting(
+        None, "Multiplier of the channels of all layers of the space. Default: 1.0 from 96 px on, 0.5 below.", least=0.1
     )
-    first_width: int | None = _setting(None, "width of the first stage before the multiplier; default: 24", least=8)
-    kernels: tuple[int, ...] | None = _setting(None, "kernel sizes of the candidates; default: 3 5 7")
-    expansions: tuple[int, ...] | None = _setting(None, "expansion factors of the candidates; default: 3 6")
-    blocks: int | None = _setting(None, "space tree: residual blocks of a stage; default: 18", least=1)
-    stem: int | None = _setting(None, "space tree: channels of the first convolution; default: 16", least=1)
-    final_width: int | None = _setting(None, "space tree: channels of the last block; default: 400", least=1)
+    depths: tuple[int, ...] | None = _setting(
+        None, "Most blocks of each of the six stages of the space mobilenet. Default: from the image size."
+    )
+    first_width: int | None = _setting(
+        None, "Channels of the first stage of the space mobilenet before the multiplier. Default: 24.", least=8
+    )
+    kernels: tuple[int, ...] | None = _setting(
+        None, "Kernel sizes of the candidates of the space mobilenet. Default: 3 5 7."
+    )
+    expansions: tuple[int, ...] | None = _setting(
+        None, "Expansion factors of the candidates of the space mobilenet. Default: 3 6."
+    )
+    blocks: int | None = _setting(None, "Residual blocks of each stage of the space tree. Default: 18.", least=1)
+    stem: int | None = _setting(None, "Channels of the first convolution of the space tree. Default: 16.", least=1)
+    final_width: int | None = _setting(None, "Channels of the last block of the space tree. Default: 400.", least=1)
 
 
 @dataclass(frozen=True)
 class MeasureSettings:
     """How thoroughly latency is measured."""
 
-    threads: int | None = _setting(None, "threads of one inference; default: the device's", least=1)
-    batch: int | None = _setting(None, "images of one inference; default: the device's", least=1)
-    rounds: int = _setting(24, "interleaved passes over all candidates at the least, over all loadings", least=1)
-    loadings: int = _setting(4, "times that everything is loaded anew, where the runtime runs files", least=1)
-    burst_ms: float = _setting(6.0, "ms that a candidate runs in each pass, three inferences at the least", least=0.01)
-    width: float = _setting(0.02, "half the width of an interval, as a share, that is narrow enough", least=0)
-    limit_s: float = _setting(120.0, "seconds after which intervals may stay wider", least=0)
-    share: float = _setting(
-        1.0, "share of the distinct candidates that is measured; the others are predicted from them", least=0.01, most=1
+    threads: int | None = _setting(None, "Threads that one inference uses. Default: those of the device.", least=1)
+    batch: int | None = _setting(None, "Images in one inference. Default: those of the device.", least=1)
+    rounds: int = _setting(
+        24, "Fewest passes over all candidates when latency is measured, over all loadings together.", least=1
     )
-    networks: int = _setting(48, "whole networks measured to correct the table", least=4)
-    cache: str | None = _setting("~/.cache/proxyless/latency", "folder of known measurements; null: measure all anew")
+    loadings: int = _setting(
+        4, "How often everything that is measured is loaded anew, where the runtime runs files.", least=1
+    )
+    burst_ms: float = _setting(
+        6.0, "How many ms each candidate runs in each pass of measuring, three inferences at the least.", least=0.01
+    )
+    width: float = _setting(
+        0.02,
+        "Measuring ends when the interval of each latency is at most this share of it wide to either side.",
+        least=0,
+    )
+    limit_s: float = _setting(120.0, "Seconds after which measuring ends although intervals are wider.", least=0)
+    share: float = _setting(
+        1.0,
+        "Share of the distinct candidates that is measured. The others are predicted from them.",
+        least=0.01,
+        most=1,
+    )
+    networks: int = _setting(48, "How many whole networks are measured to correct the latency table.", least=4)
+    cache: str | None = _setting(
+        "~/.cache/proxyless/latency",
+        "Folder of earlier measurements, which are taken over. With null all is measured anew.",
+    )
 
 
 @dataclass(frozen=True)
 class SearchSettings:
     """The search: weights of sampled paths and architecture parameters in turn."""
 
-    update: Update = _setting(Update.TWO_PATH, "rule of the architecture steps")
+    update: Update = _setting(Update.TWO_PATH, "Rule by which a step of the search moves the architecture parameters.")
     warmup_epochs: int | None = _setting(
-        None, "epochs of uniformly sampled paths before; default: 50,000 images' worth", least=0
+        None,
+        "Epochs in which only weights are trained, before the search. Default: 50,000 images' worth, at most 20.",
+        least=0,
     )
-    shared_start: bool = _setting(True, "train one candidate first, from which the others take over (not in the paper)")
-    epochs: int | None = _setting(None, "epochs of the search; default: 100,000 images' worth", least=1)
-    batch_size: int = _setting(128, "images of a step", least=2)
-    learning_rate: float = _setting(0.05, "of the weights, at the start of the cosine", least=0)
-    weight_decay: float = _setting(4e-5, "of the weights on the path", least=0)
-    label_smoothing: float = _setting(0.1, "of the loss of the weights", least=0, most=0.9)
-    architecture_every: int = _setting(2, "weight steps for one architecture step", least=1)
-    architecture_delay: int = _setting(0, "epochs of the search before the first architecture step", least=0)
-    zero_gate: ZeroGate = _setting(ZeroGate.EXACT, "gradient where Zero is active; skipped: none, the authors' program")
+    shared_start: bool = _setting(
+        True, "Train one candidate of each choice first, from which the others take weights over (not in the paper)."
+    )
+    epochs: int | None = _setting(None, "Epochs of the search. Default: 100,000 images' worth, at most 40.", least=1)
+    batch_size: int = _setting(128, "Images in each step of the search.", least=2)
+    learning_rate: float = _setting(
+        0.05, "Learning rate of the weights in the search, from which it falls along a cosine.", least=0
+    )
+    weight_decay: float = _setting(4e-5, "Weight decay of the sampled weights in the search.", least=0)
+    label_smoothing: float = _setting(
+        0.1, "Label smoothing of the loss of the weights in the search.", least=0, most=0.9
+    )
+    architecture_every: int = _setting(2, "Weight steps of the search for each architecture step.", least=1)
+    architecture_delay: int = _setting(0, "Epochs of the search that pass before the first architecture step.", least=0)
+    zero_gate: ZeroGate = _setting(
+        ZeroGate.EXACT,
+        "Gradient of a choice whose active candidate is Zero. With skipped it has none, as in the authors' program.",
+    )
     architecture_learning_rate: float | None = _setting(
-        None, "of Adam; default: such that rate x steps is 24, as in the paper, at most 0.05", least=0
+        None,
+        "Adam's learning rate of the architecture parameters. Default: as the paper's over all steps, 24 / architecture"
+        " steps, at most 0.05.",
+        least=0,
     )
-    temperature: float = _setting(1.0, "T of the path probabilities softmax(alpha / T); 1: the paper's", least=0.01)
+    temperature: float = _setting(
+        1.0, "Temperature T of the path probabilities softmax(alpha / T). The paper has 1.", least=0.01
+    )
     final_temperature: float | None = _setting(
-        None, "T at the end of the search, approached geometrically; default: T stays as it is", least=0.01
+        None, "Temperature T at the end of the search, approached geometrically. Default: T stays as it is.", least=0.01
     )
     derivation: Derivation = _setting(
-        Derivation.BUDGET, "budget: the most probable one that keeps it; most-probable: of each choice, as in the paper"
+        Derivation.BUDGET,
+        "Network that a search ends with: the most probable one within the budget, or as in the paper the most"
+        " probable candidate of each choice.",
     )
-    loss: LossForm = _setting(LossForm.ADD_LINEAR, "how the expected latency enters the loss")
-    latency_weight: float = _setting(0.1, "lambda of the latency term, or where its multiplier starts", least=0)
+    loss: LossForm = _setting(
+        LossForm.ADD_LINEAR, "How the expected latency enters the loss of the architecture parameters."
+    )
+    latency_weight: float = _setting(
+        0.1, "Weight lambda of latency in the loss, or what its multiplier starts from.", least=0
+    )
     multiplier_gain: float | None = _setting(
         None,
-        "of the multiplier that meets the budget; default: 25 / architecture steps; 0: lambda stays fixed",
+        "Gain of the multiplier of latency, which meets the budget. Default: 25 / architecture steps. With 0 the"
+        " weight lambda stays fixed.",
         least=0,
     )
 
@@ -154,30 +208,49 @@ class SearchSettings:
 class TrainingSettings:
     """Training of the network that was found, from scratch."""
 
-    epochs: int | None = _setting(None, "default: 300,000 images' worth, at most 60", least=1)
-    batch_size: int = _setting(128, "images of a step", least=2)
-    learning_rate: float = _setting(0.2, "at the top of the cosine", least=0)
-    warmup_epochs: float = _setting(0.3, "epochs in which the learning rate rises", least=0)
-    weight_decay: float = _setting(4e-5, "not of norms and biases", least=0)
-    label_smoothing: float = _setting(0.1, "of the loss", least=0, most=0.9)
-    dropout: float = _setting(0.0, "before the classifier", least=0, most=0.95)
-    drop_path: float = _setting(
-        0.0, "space tree: probability that the last residual block is left out for an image", least=0, most=0.95
+    epochs: int | None = _setting(
+        None, "Epochs that the network found is trained for. Default: 300,000 images' worth, at most 60.", least=1
     )
-    ema: bool = _setting(True, "deliver the moving average of the weights")
-    cutout: int = _setting(0, "side in px of a square cut out of training images", least=0)
+    batch_size: int = _setting(128, "Images in each step of the final training.", least=2)
+    learning_rate: float = _setting(
+        0.2, "Learning rate of the final training at its highest, from which it falls along a cosine.", least=0
+    )
+    warmup_epochs: float = _setting(0.3, "Epochs of the final training in which its learning rate rises.", least=0)
+    weight_decay: float = _setting(
+        4e-5, "Weight decay of the final training, not applied to norms and biases.", least=0
+    )
+    label_smoothing: float = _setting(0.1, "Label smoothing of the loss in the final training.", least=0, most=0.9)
+    dropout: float = _setting(
+        0.0,
+        "Share of the features that dropout leaves out before the classifier in the final training.",
+        least=0,
+        most=0.95,
+    )
+    drop_path: float = _setting(
+        0.0,
+        "Probability that the last residual block of a network of the space tree is left out for an image in training.",
+        least=0,
+        most=0.95,
+    )
+    ema: bool = _setting(True, "Deliver the moving average of the weights of the final training.")
+    cutout: int = _setting(0, "Side in px of the square that is cut out of training images. With 0 none is.", least=0)
 
 
 @dataclass(frozen=True)
 class Settings:
     """The whole job."""
 
-    data: str = _setting("", "folder of images in class folders, or the name of a known data set")
-    device: str = _setting(
-        "cpu", "what the network is for: one of those that `proxyless devices` lists, or the file of a latency table"
+    data: str = _setting(
+        "", "Images to learn from: a folder that holds a folder for each class, or the name of a known data set."
     )
-    latency: float | None = _setting(None, "latency budget in ms of one inference")
-    seed: int = _setting(0, "of everything random", least=0)
+    device: str = _setting(
+        "cpu",
+        "Device that the network is for: one of those that `proxyless devices` lists, or the file of a latency table.",
+    )
+    latency: float | None = _setting(
+        None, "Latency in ms that one inference may take on the device, the budget of the search."
+    )
+    seed: int = _setting(0, "Seed of everything random.", least=0)
     images: ImageSettings = field(default_factory=ImageSettings)
     space: SpaceSettings = field(default_factory=SpaceSettings)
     measure: MeasureSettings = field(default_factory=MeasureSettings)
@@ -238,7 +311,8 @@ def load(path: str | Path, base: Settings | None = None) -> Settings:
     if str(path) in recipes():
         path = RECIPES / f"{path}.yaml"
     elif not Path(path).exists():
-        raise ProxylessError(f"{path}: no such config file, and no recipe: there is {', '.join(recipes())}")
+        known = f"there is {', '.join(recipes())}{meant(str(path), recipes())}"
+        raise ProxylessError(f"{path}: no such config file, and no recipe: {known}")
     value = read_yaml(path)
     if value is None:
         value = {}
@@ -283,8 +357,8 @@ def _merged(settings: Any, values: Mapping[Any, Any], where: str) -> Any:
     changes: dict[str, Any] = {}
     for name, value in values.items():
         if name not in hints:
-            near = difflib.get_close_matches(str(name), hints, 1)
-            mend = f"did you mean {where}{near[0]}?" if near else f"there is {', '.join(hints)}"
+            near = nearest(str(name), hints)
+            mend = f"did you mean {where}{near}?" if near else f"there is {', '.join(hints)}"
             raise ProxylessError(f"unknown setting {where}{name}: {mend}")
         current = getattr(settings, name)
         if dataclasses.is_dataclass(current):
@@ -324,13 +398,16 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
         for member in hint:
             if value in (member, member.value):
                 return member
+        near = meant(str(value), [str(member.value) for member in hint])
+        raise ProxylessError(f"setting {name} must be {wanted}, got {short(value)}{near}")
     elif typing.get_origin(hint) is tuple:
         if isinstance(value, list | tuple) and all(isinstance(v, int) and not isinstance(v, bool) for v in value):
             return tuple(value)
     elif hint is float:
-        # YAML reads 1e-3, without a point, as text.
+        # YAML reads 1e-3, without a point, as text; Python would read the digits of every script.
+        plain = value.isascii() if isinstance(value, str) else isinstance(value, int | float)
         with contextlib.suppress(ValueError, OverflowError):
-            if isinstance(value, int | float | str) and not isinstance(value, bool) and math.isfinite(float(value)):
+            if plain and not isinstance(value, bool) and math.isfinite(float(value)):
                 return float(value)
     elif hint is int:
         if isinstance(value, int) and not isinstance(value, bool):

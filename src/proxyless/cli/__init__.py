@@ -7,8 +7,12 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
-from proxyless.errors import ProxylessError
+from proxyless import __version__
+from proxyless.cli import options
+from proxyless.cli.parsing import CommandParser
+from proxyless.errors import ProxylessError, meant
 
 COMMANDS = {
     "search": "design a network for your images, device and latency budget",
@@ -27,35 +31,68 @@ INSTALLED_AS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 """Packages whose name is not that of the module."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
-    top = argparse.ArgumentParser(
+def parser() -> CommandParser:
+    """The parser of all commands; each command's own is among its ``others``."""
+    top = CommandParser(
         prog="proxyless",
         description="Designs a neural network for your task and your device.",
         epilog="Start with: proxyless search --data digits --device cpu --latency 0.1 --out runs/first",
     )
-    top.add_argument("--version", action="store_true", help="print the version and exit")
+    _add_version(top)
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     for name, text in COMMANDS.items():
         module = import_module(f"proxyless.cli.{name}")
         command = commands.add_parser(name, help=text, description=f"{module.__doc__}".strip())
         module.add_arguments(command)
+        _add_version(command, hidden=True)
         command.set_defaults(run=module.run)
+        command.others = top.others = {**top.others, name: command}
+    for command in top.others.values():
+        command.others = {name: other for name, other in top.others.items() if other is not command}
     return top
+
+
+def _add_version(parser: CommandParser, *, hidden: bool = False) -> None:
+    text = argparse.SUPPRESS if hidden else "print the version and exit"
+    parser.add_argument("--version", action="version", version=__version__, help=text)
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """What is to be run, and how; ends the process with one line where it cannot be."""
+    top = parser()
+    if not words:
+        top.print_help()
+        top.exit(2)
+    if words[0] == "help":
+        words = [*(word for word in words[1:2] if word != "help"), "--help"]
+    if words[0] not in top.others:
+        _without_command(top, words)
+    command = top.others[words[0]]
+    if any(word in ("-h", "--help") for word in words):
+        return top.parse_args([words[0], "--help"])
+    ready, remarks = command.checked(words[1:])
+    parsed, beside = command.parse_known_args(ready)
+    beside = [word for word in beside if word != "--"]
+    if beside:
+        command.error(f"unexpected argument {beside[0]!r}: `{command.prog} --help` shows what it takes")
+    parsed.command = words[0]
+    parsed.remarks = remarks + options.remarks(parsed)
+    return parsed
+
+
+def _without_command(top: CommandParser, words: Sequence[str]) -> NoReturn:
+    """End the process with help, the version or an error."""
+    if not words[0].startswith("-"):
+        top.error(f"unknown command {words[0]!r}: there is {', '.join(COMMANDS)}{meant(words[0], COMMANDS)}")
+    top.parse_args(top.checked(words)[0])
+    top.error("the command comes first, as in: proxyless search --data DATA --out RUN")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 after a user's mistake, 130 when interrupted."""
-    top = parser()
-    parsed = top.parse_args(arguments)
-    if parsed.version:
-        from proxyless import __version__
-
-        print(__version__)
-        return 0
-    if parsed.command is None:
-        top.print_help()
-        return 2
+    parsed = parse(sys.argv[1:] if arguments is None else arguments)
+    for remark in () if getattr(parsed, "quiet", False) else parsed.remarks:
+        print(f"proxyless {parsed.command}: {remark}", file=sys.stderr)
     # Read when PyTorch is loaded. Its threads wait for one another by spinning; where another process wants a core,
     # they spin through the time that the one they wait for would need.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")

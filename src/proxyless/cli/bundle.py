@@ -13,15 +13,14 @@ ON_THE_DEVICE = ["threads", "rounds", "loadings", "burst_ms", "width", "limit_s"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "proxyless bundle --space NAME --image-size PX --out FOLDER [any setting below]"
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the bundle, to be copied")
-    parser.add_argument("--space", dest="space.name", metavar="NAME", help="search space (default: mobilenet)")
-    parser.add_argument("--image-size", type=int, metavar="PX", help="default: the config's, or 224")
-    parser.add_argument("--channels", type=int, default=3, metavar="N", help="of the images, 1 or 3 (default: 3)")
-    parser.add_argument("--classes", type=int, default=1000, metavar="N", help="default: 1000")
-    text = "also write TFLite files, for benchmark_model on a phone; needs pip install 'proxyless[litert]'"
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="Folder for the bundle, to be copied to the device."
+    )
+    options.add_format(parser)
+    text = "Write TFLite files too, for benchmark_model on a phone. Needs pip install 'proxyless[litert]'."
     parser.add_argument("--tflite", action="store_true", help=text)
-    parser.add_argument("--quiet", action="store_true", help="no progress, only the summary")
-    skip = ["data", "device", "latency", "space.name", *(f"measure.{name}" for name in ON_THE_DEVICE)]
+    parser.add_argument("--quiet", action="store_true", help="Show no progress, only the summary.")
+    skip = ["data", "device", "latency", *(f"measure.{name}" for name in ON_THE_DEVICE)]
     options.add_settings(parser, ["", "space", "measure"], skip=skip)
 
 
@@ -34,9 +33,7 @@ def run(parsed: argparse.Namespace) -> None:
         manifest = write_bundle(
             settings,
             parsed.out,
-            classes=parsed.classes,
-            channels=parsed.channels,
-            size=options.image_size(parsed, settings),
+            **options.image_format(parsed, settings),
             tflite=parsed.tflite,
             reporter=reporter,
         )

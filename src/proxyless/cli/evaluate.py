@@ -7,8 +7,12 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a finished run")
-    parser.add_argument("--data", metavar="DATA", help="folder or data set with the same classes (default: the run's)")
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="Folder of a finished run.")
+    parser.add_argument(
+        "--data",
+        metavar="DATA",
+        help="Folder or data set of the same classes to evaluate on. Default: the data of the run.",
+    )
 
 
 def run(parsed: argparse.Namespace) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a trained run")
-    parser.add_argument("--int8", action="store_true", help="also with int8 weights and activations: model.int8.onnx")
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="Folder of a trained run.")
     parser.add_argument(
-        "--tflite", action="store_true", help="also as a TFLite file: model.tflite, with --int8 model.int8.tflite too"
+        "--int8", action="store_true", help="Write model.int8.onnx too, with int8 weights and activations."
+    )
+    parser.add_argument(
+        "--tflite", action="store_true", help="Write model.tflite too, and with --int8 model.int8.tflite."
     )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from proxyless import settings
+from proxyless.errors import ProxylessError, meant
 from proxyless.settings import Described, Settings
 
 SECTIONS = {
@@ -21,11 +23,29 @@ SECTIONS = {
     "training": "training of the network that was found",
 }
 
+SHORT = {"images.size": "--image-size", "space.name": "--space"}
+"""Flags that are not spelt as their setting: those of things that every command has."""
 
-def add_settings(parser: argparse.ArgumentParser, sections: Collection[str], *, skip: Collection[str] = ()) -> None:
-    """Add a flag for each setting of ``sections``, and ``--config``."""
+OF_THE_DATA = {"--channels": "the channels are those of the data", "--classes": "the classes are those of the data"}
+"""Why flags of the commands without images have no effect in those that take some."""
+
+METAVARS = {"data": "DATA", "device": "DEVICE", "latency": "MS", "images.size": "PX", "space.name": "NAME"}
+
+
+def flag(name: str) -> str:
+    """The flag of a setting, or of another thing that is chosen."""
+    return SHORT.get(name, _spelt(name))
+
+
+def add_settings(
+    parser: argparse.ArgumentParser,
+    sections: Collection[str],
+    *,
+    skip: Collection[str] = (),
+) -> None:
+    """Add a flag for each setting of ``sections``, but none of ``skip``, and ``--config``."""
     names = ", ".join(settings.recipes())
-    text = f"YAML file of settings, or a recipe of the paper ({names}); flags override it"
+    text = f"YAML file of settings, or a recipe of the paper ({names}). Flags override it."
     parser.add_argument("--config", type=Path, metavar="FILE", help=text)
     groups = {name: parser.add_argument_group(title) for name, title in SECTIONS.items() if name in sections}
     for item in settings.describe():
@@ -34,20 +54,72 @@ def add_settings(parser: argparse.ArgumentParser, sections: Collection[str], *, 
             _add(groups[section], item)
 
 
+def add_format(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of what commands without images must be told of them."""
+    size = next(item for item in settings.describe() if item.name == "images.size")
+    text = "Height and width of the images in px. Default: those of the config, or 224."
+    _add(parser, dataclasses.replace(size, help=text))
+    text = "Channels of the images, 1 or 3. Default: 3."
+    parser.add_argument("--channels", type=whole, metavar="N", help=text)
+    parser.add_argument(
+        "--classes", type=whole, metavar="N", help="Classes that images are told apart by. Default: 1000."
+    )
+
+
+def image_format(parsed: argparse.Namespace, chosen: Settings) -> dict[str, int]:
+    """Classes, channels and size of the images of commands that take none: as the flags say, or the config, or as of
+    ImageNet.
+    """
+    return {
+        "classes": 1000 if parsed.classes is None else parsed.classes,
+        "channels": 3 if parsed.channels is None else parsed.channels,
+        "size": 224 if chosen.images.size is None else chosen.images.size,
+    }
+
+
+def add_without_effect(parser: argparse.ArgumentParser, reasons: Mapping[str, str]) -> None:
+    """Add flags of other commands which have no effect in this one, but may be left in a command that is changed.
+
+    Args:
+        reasons: by flag, what stands in its place.
+    """
+    parser.set_defaults(without_effect=reasons)
+    for name in reasons:
+        parser.add_argument(name, dest=f"unused {name}", metavar="VALUE", help=argparse.SUPPRESS)
+
+
+def remarks(parsed: argparse.Namespace) -> list[str]:
+    """What was given that :func:`add_without_effect` added, in words."""
+    given = [
+        (name, why) for name, why in getattr(parsed, "without_effect", {}).items() if vars(parsed)[f"unused {name}"]
+    ]
+    return [f"{name} has no effect here: {why}" for name, why in given]
+
+
 def chosen(parsed: argparse.Namespace) -> Settings:
     """The settings of ``--config`` with the flags put over them.
 
     Raises:
         ProxylessError: the file is not readable, or a setting is unknown or of the wrong type.
     """
-    base = settings.load(parsed.config) if parsed.config else Settings()
-    flags = {name: value for name, value in vars(parsed).items() if name in _NAMES and value is not None}
-    return base.replace({name: None if value is _NULL else value for name, value in flags.items()})
+    result = settings.load(parsed.config) if parsed.config else Settings()
+    for name, value in vars(parsed).items():
+        if name in _NAMES and value is not None:
+            try:
+                result = result.replace({name: None if value is _NULL else value})
+            except ProxylessError as error:
+                raise ProxylessError(str(error).replace(f"setting {name}", flag(name), 1)) from None
+    return result
 
 
-def image_size(parsed: argparse.Namespace, chosen: Settings) -> int:
-    """Of commands that take no images: that of ``--image-size``, or the config's, or 224 px."""
-    return next(size for size in (parsed.image_size, chosen.images.size, 224) if size is not None)
+def whole(text: str) -> int:
+    """The type of flags that take a whole number."""
+    return _number(int, "a whole number", text)
+
+
+def real(text: str) -> float:
+    """The type of flags that take any number."""
+    return _number(float, "a number", text)
 
 
 _NULL = object()
@@ -56,36 +128,78 @@ _NULL = object()
 _NAMES = {item.name for item in settings.describe()}
 
 
+def _spelt(name: str) -> str:
+    return "--" + name.replace(".", "-").replace("_", "-")
+
+
 def _add(group: Any, item: Described) -> None:
-    flag = "--" + item.name.replace(".", "-").replace("_", "-")
-    text = item.help
+    shown = item.help
     if item.default not in (None, ""):
-        shown = item.default.value if isinstance(item.default, Enum) else item.default
-        shown = " ".join(map(str, shown)) if isinstance(shown, tuple) else shown
-        text += f" (default: {shown})"
-    text = text.replace("%", "%%")
+        shown += f" Default: {_text(item.default)}."
     kind = _plain_type(item.type)
+    how: dict[str, Any] = {"dest": item.name, "help": shown.replace("%", "%%")}
     if kind is bool:
-        group.add_argument(flag, dest=item.name, action=argparse.BooleanOptionalAction, default=None, help=text)
-    elif kind is tuple:
-        group.add_argument(flag, dest=item.name, type=int, nargs="+", metavar="N", help=text)
-    elif isinstance(kind, type) and issubclass(kind, Enum):
-        group.add_argument(flag, dest=item.name, choices=[member.value for member in kind], help=text)
+        group.add_argument(flag(item.name), action=argparse.BooleanOptionalAction, default=None, **how)
+        return
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        members = [str(member.value) for member in kind]
+        how |= {"type": _one_of(members), "metavar": "{" + ",".join(members) + "}"}
     else:
-        parse: dict[Any, tuple[Callable[[str], Any], str]] = {int: (int, "N"), float: (float, "X"), str: (str, "TEXT")}
-        function, metavar = parse[kind]
+        types: dict[Any, tuple[Callable[[str], Any], str]] = {
+            int: (whole, "N"),
+            float: (real, "X"),
+            str: (str, "TEXT"),
+            tuple: (whole, "N"),
+        }
+        function, metavar = types[kind]
+        how |= {"type": function, "metavar": METAVARS.get(item.name, metavar)}
         if type(None) in typing.get_args(item.type):
-            function = _or_null(function)
-        metavar = {"data": "DATA", "device": "DEVICE", "latency": "MS"}.get(item.name, metavar)
-        group.add_argument(flag, dest=item.name, type=function, metavar=metavar, help=text)
+            how["type"] = _or_null(function)
+        if kind is tuple:
+            how |= {"nargs": "+", "action": _Several}
+    group.add_argument(flag(item.name), **how)
+    if item.name in SHORT:
+        group.add_argument(_spelt(item.name), **how | {"help": argparse.SUPPRESS})
+
+
+class _Several(argparse.Action):
+    """Keeps a list of numbers, or that there is to be none."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        if _NULL in values and len(values) > 1:
+            parser.error(f"{option_string} takes numbers or null, not both")
+        setattr(namespace, self.dest, _NULL if _NULL in values else values)
+
+
+def _text(default: Any) -> str:
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    if isinstance(default, Enum):
+        default = default.value
+    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
+def _number(kind: Callable[[str], Any], called: str, text: str) -> Any:
+    try:
+        if text.isascii():  # Python reads the digits of every script, which a page or a file may not mean
+            return kind(text)
+    except ValueError:
+        pass
+    quoted = text if len(text) <= 40 else f"{text[:40]}..."
+    raise argparse.ArgumentTypeError(f"must be {called}, got {quoted!r}")
+
+
+def _one_of(members: Collection[str]) -> Callable[[str], str]:
+    def parsed(text: str) -> str:
+        if text not in members:
+            raise argparse.ArgumentTypeError(f"must be {' or '.join(members)}, got {text!r}{meant(text, members)}")
+        return text
+
+    return parsed
 
 
 def _or_null(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    def parsed(text: str) -> Any:
-        return _NULL if text == "null" else parse(text)
-
-    parsed.__name__ = parse.__name__  # argparse names it in its error
-    return parsed
+    return lambda text: _NULL if text == "null" else parse(text)
 
 
 def _plain_type(hint: Any) -> Any:

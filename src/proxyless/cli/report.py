@@ -7,9 +7,14 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a run")
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="Folder of a run, finished or not.")
     parser.add_argument(
-        "--against", type=Path, nargs="+", default=[], metavar="RUN", help="other runs to put beside it in the report"
+        "--against",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="RUN",
+        help="Other runs that the report puts beside this one.",
     )
 
 

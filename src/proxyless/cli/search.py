@@ -13,9 +13,16 @@ from proxyless.cli import options
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "proxyless search --data DATA --device DEVICE --latency MS --out RUN [any setting below]"
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for everything the run leaves")
-    parser.add_argument("--quiet", action="store_true", help="no progress, only the summary")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="RUN",
+        help="Folder for everything that the run leaves. A run that is in it already goes on.",
+    )
+    parser.add_argument("--quiet", action="store_true", help="Show no progress, only the summary.")
     options.add_settings(parser, options.SECTIONS)
+    options.add_without_effect(parser, options.OF_THE_DATA)
 
 
 def run(parsed: argparse.Namespace) -> None:

@@ -10,10 +10,23 @@ from proxyless.cli import options
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "proxyless train --architecture FILE --data DATA --out RUN [any setting below]"
-    parser.add_argument("--architecture", type=Path, required=True, metavar="FILE", help="RUN/architecture.json")
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for everything the run leaves")
-    parser.add_argument("--quiet", action="store_true", help="no progress, only the summary")
+    parser.add_argument(
+        "--architecture",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="The architecture whose network is trained, such as RUN/architecture.json.",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="RUN",
+        help="Folder for everything that the run leaves. A run that is in it already goes on.",
+    )
+    parser.add_argument("--quiet", action="store_true", help="Show no progress, only the summary.")
     options.add_settings(parser, ["", "images", "measure", "training"], skip=["measure.networks", "measure.cache"])
+    options.add_without_effect(parser, options.OF_THE_DATA | {"--space": "the space is that of the architecture"})
 
 
 def run(parsed: argparse.Namespace) -> None:

@@ -7,14 +7,23 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", metavar="NAME", help="a network of the list")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write its architecture, for `proxyless train`")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="A network of the list.")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="File for the architecture of the network, which `proxyless train` takes.",
+    )
 
 
 def run(parsed: argparse.Namespace) -> None:
     from proxyless import zoo
     from proxyless.errors import ProxylessError
 
+    if parsed.name is None and parsed.out is not None:
+        raise ProxylessError(
+            f"--out {parsed.out} goes with the NAME of a network; without --out the networks are listed"
+        )
     if parsed.name is not None:
         architecture = zoo.architecture(parsed.name)
         if parsed.out is None:

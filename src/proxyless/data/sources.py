@@ -16,7 +16,7 @@ from proxyless.data.preprocessing import Preprocessing
 from proxyless.data.published import PUBLISHED
 from proxyless.data.scan import Progress
 from proxyless.data.splits import HoldOut
-from proxyless.errors import ProxylessError
+from proxyless.errors import ProxylessError, meant
 
 CACHE = Path("~/.cache/proxyless/data")
 SMALLEST = 8  # pixels
@@ -118,4 +118,5 @@ def _folder(source: str | Path) -> Path:
         raise ProxylessError(f"{source}: no such folder")
     raise ProxylessError(
         f"unknown data set {source!r}: known are {', '.join(sorted(PUBLISHED))}; or give a folder of images"
+        f"{meant(source, PUBLISHED)}"
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from proxyless.errors import ProxylessError
+from proxyless.errors import ProxylessError, meant
 from proxyless.latency import published
 
 PUBLISHED = "published table"
@@ -88,7 +88,8 @@ def device(name: str, *, threads: int | None = None, batch: int | None = None) -
     known = DEVICES.get(name)
     if known is None:
         if not (name.endswith(".json") or Path(name).expanduser().is_file()):
-            raise ProxylessError(f"no device called {name!r}: there is {', '.join(DEVICES)}, or the file of a table")
+            listed = f"there is {', '.join(DEVICES)}, or the file of a table{meant(name, DEVICES)}"
+            raise ProxylessError(f"no device called {name!r}: {listed}")
         known = Device(name, TABLE_FILE)
     if not known.here and (threads or batch):
         kind = "published table" if known.runtime == PUBLISHED else "table measured elsewhere"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from proxyless.architecture import Architecture
-from proxyless.errors import ProxylessError
+from proxyless.errors import ProxylessError, meant
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,7 +47,7 @@ NAMES = ("mobilenet", "tree", "nas-bench-macro")
 
 def _kind(name: str) -> Callable[..., Space]:
     if name not in NAMES:
-        raise ProxylessError(f"no search space called {name!r}: there is {', '.join(NAMES)}")
+        raise ProxylessError(f"no search space called {name!r}: there is {', '.join(NAMES)}{meant(name, NAMES)}")
     from proxyless.spaces.mobilenet import MobileNetSpace
     from proxyless.spaces.nas_bench_macro import NasBenchMacroSpace
     from proxyless.spaces.tree import TreeSpace

@@ -11,7 +11,7 @@ from torch import nn
 
 from proxyless import files
 from proxyless.architecture import Architecture
-from proxyless.errors import ProxylessError
+from proxyless.errors import ProxylessError, meant
 from proxyless.spaces.mobilenet import MobileNetSpace
 from proxyless.spaces.tree import TreeSpace
 from proxyless.zoo import official_timm
@@ -85,7 +85,9 @@ def architecture(name: str) -> Architecture:
         ProxylessError: there is no such network.
     """
     if name not in _CATALOGUE:
-        raise ProxylessError(f"no published network called {name!r}: there is {', '.join(_CATALOGUE)}")
+        raise ProxylessError(
+            f"no published network called {name!r}: there is {', '.join(_CATALOGUE)}{meant(name, _CATALOGUE)}"
+        )
     path = Path(__file__).with_name(f"{name}.json")
     if _CATALOGUE[name].data == "ImageNet":
         return Architecture.load(path)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from proxyless import files
-from proxyless.errors import ProxylessError
+from proxyless.errors import ProxylessError, meant
 
 if TYPE_CHECKING:
     from proxyless.latency.table import CostTable
@@ -181,5 +181,7 @@ def _find(operators: list[dict[str, Any]], operator: _Operator) -> Mapping[str, 
 @cache
 def _read(name: str) -> Any:
     if name not in NAMES:
-        raise ProxylessError(f"no published latency table called {name!r}: there is {', '.join(NAMES)}")
+        raise ProxylessError(
+            f"no published latency table called {name!r}: there is {', '.join(NAMES)}{meant(name, NAMES)}"
+        )
     return files.read_json(Path(__file__).with_name(f"{name}.json"))

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from proxyless.errors import ProxylessError, first_line
+from proxyless.errors import ProxylessError, first_line, meant
 from proxyless.latency.runtimes import gpu
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def runtime(name: str) -> Runtime:
         ProxylessError: no such runtime, or a package or GPU that it needs is missing.
     """
     if name not in PROGRAMS:
-        raise ProxylessError(f"no runtime called {name!r}: there is {', '.join(PROGRAMS)}")
+        raise ProxylessError(f"no runtime called {name!r}: there is {', '.join(PROGRAMS)}{meant(name, PROGRAMS)}")
     program = PROGRAMS[name]
     mend = missing(program)
     if mend is not None:
