@@ -17,13 +17,14 @@ REPOSITORY = Path(__file__).parent.parent
 
 # Package or module -> what it may import of ours, beside itself. Read from top to bottom: imports point upwards only.
 FILES = {"errors", "reading", "fields", "files"}
-CORE = FILES | {"choice", "supernet", "architecture"}
+CORE = FILES | {"choice", "supernet", "architecture", "checkpoints"}
 ALLOWED = {
     "errors": set(),
     "reading": {"errors"},
     "fields": {"errors"},
     "yaml_files": {"errors", "reading"},
     "files": {"errors", "reading"},
+    "checkpoints": {"errors", "reading"},
     "choice": set(),
     "supernet": {"choice"},
     "architecture": FILES | {"choice", "supernet"},

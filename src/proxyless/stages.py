@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from proxyless import files, spaces
 from proxyless.architecture import Architecture, architecture_of
+from proxyless.checkpoints import check_state, read_checkpoint
 from proxyless.data import ImageData
 from proxyless.errors import ProxylessError, first_line
 from proxyless.latency import measure as measuring
@@ -170,9 +171,11 @@ def _save_state(path: Path, state: dict[str, Any], account: Callable[[], None]) 
 
 def _resume(loop: SearchLoop | TrainingLoop, path: Path) -> None:
     try:
-        loop.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # zip, pickle and torch each raise their own
-        reason = first_line(error)
+        state = read_checkpoint(path)
+        check_state(state, loop.state_dict())
+        loop.load_state_dict(state)
+    except (ProxylessError, ValueError, RuntimeError) as error:  # of a loop's own checks, and of PyTorch's
+        reason = first_line(error).removeprefix(f"{path}: ")
         raise ProxylessError(
             f"{path}: no checkpoint of this run ({reason}); remove it to start the stage anew"
         ) from None

@@ -119,7 +119,7 @@ def test_one_readable_line_describes_it():
         ({"depths": (1, 2)}, "6 numbers"),
         ({"kernels": (2,)}, "odd"),
         ({"kernels": (3,), "expansions": (6,)}, "at least two candidates"),
-        ({"wdith": 1.0}, "unexpected keyword argument 'wdith'"),
+        ({"wdith": 1.0}, "has no argument wdith: did you mean width"),
     ],
 )
 def test_arguments_out_of_range_are_one_clear_error(arguments, message):

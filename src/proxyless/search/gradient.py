@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from proxyless.architecture import Architecture, architecture_of
+from proxyless.checkpoints import load_optimizer
 from proxyless.choice import Choice, Gating, Zero
 from proxyless.search.budget import best_under_budget
 from proxyless.search.objective import BudgetLoss, Objective
@@ -163,7 +164,7 @@ class GradientUpdate(ABC):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state of a checkpoint."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.objective.load_state_dict(state["objective"])
 
 

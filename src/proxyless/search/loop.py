@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from proxyless.checkpoints import load_optimizer
 from proxyless.errors import ProxylessError
 from proxyless.search.gradient import Criterion, StepResult
 from proxyless.supernet import SharedStart, Supernet, batch_statistics
@@ -148,11 +149,13 @@ class SearchLoop:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state that :attr:`checkpoint` was given."""
+        if state["epoch"] > self.schedule.warmup_epochs + self.schedule.epochs:
+            raise ProxylessError(f"epoch {state['epoch']} is beyond the end of this search")
         self.epoch, self.architecture_step = state["epoch"], state["architecture_step"]
         self.supernet.load_state_dict(state["supernet"])
         self.supernet.generator.set_state(state["generator"])
         self.supernet.temperature = state["temperature"]
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.update.load_state_dict(state["update"])
 
     def run(self) -> None:

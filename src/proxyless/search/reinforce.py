@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from proxyless.architecture import Architecture, architecture_of
+from proxyless.checkpoints import load_optimizer
 from proxyless.errors import ProxylessError
 from proxyless.latency.table import Cost
 from proxyless.search.blackbox import Path, Strategy
@@ -260,7 +261,7 @@ class PolicyGradient:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state of a checkpoint."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.baseline = state["baseline"]
 
 

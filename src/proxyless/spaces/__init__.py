@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -71,10 +72,14 @@ def make(name: str, arguments: Mapping[str, Any] | None = None) -> Space:
     Raises:
         ProxylessError: no such space, or arguments it does not take.
     """
-    try:
-        return _kind(name)(**(arguments or {}))
-    except TypeError as error:
-        raise ProxylessError(f"space {name}: {error}") from None
+    kind, given = _kind(name), arguments or {}
+    known = inspect.signature(kind).parameters
+    for argument in given:
+        if argument not in known:
+            near = difflib.get_close_matches(str(argument), known, 1)
+            mend = f"did you mean {near[0]}?" if near else f"there is {', '.join(known)}"
+            raise ProxylessError(f"space {name} has no argument {argument}: {mend}")
+    return kind(**given)
 
 
 def space_of(architecture: Architecture) -> Space:

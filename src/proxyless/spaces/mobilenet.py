@@ -15,7 +15,16 @@ from torch import Tensor, nn
 
 from proxyless.architecture import Architecture, indices
 from proxyless.choice import Choice, Zero
-from proxyless.errors import ProxylessError
+from proxyless.errors import ProxylessError, short
+from proxyless.spaces.arguments import (
+    COMMON,
+    all_whole,
+    as_tuple,
+    check_number,
+    check_rate,
+    check_size,
+    check_whole,
+)
 
 STEM, FIRST, HEAD = 32, 16, 1280
 WIDTHS = (24, 40, 80, 96, 192, 320)
@@ -59,32 +68,54 @@ class MobileNetSpace:
     name = "mobilenet"
 
     def __post_init__(self) -> None:
+        check_whole(self, COMMON | {"first_width": (8, 1024)})
+        check_rate(self, "dropout")
         small = self.image_size < 96
         if self.width is None:
             object.__setattr__(self, "width", 0.5 if small else 1.0)
         if self.depths is None:
             object.__setattr__(self, "depths", (3, 3, 3, 3, 3, 1) if small else (4, 4, 4, 4, 4, 1))
-        for field in ("depths", "kernels", "expansions", "widths"):  # JSON and YAML have lists
+        for field in ("depths", "kernels", "expansions", "widths"):
             if getattr(self, field) is not None:
-                object.__setattr__(self, field, tuple(getattr(self, field)))
+                as_tuple(self, field)
         assert self.depths is not None
-        assert self.width is not None
-        if self.classes < 2:
-            raise ProxylessError(f"space mobilenet: classes must be at least 2, got {self.classes}")
-        if self.channels < 1:
-            raise ProxylessError(f"space mobilenet: channels must be at least 1, got {self.channels}")
-        if self.image_size < 8:
-            raise ProxylessError(f"space mobilenet: image_size must be at least 8 px, got {self.image_size}")
-        if not 0.1 <= self.width <= 8:
-            raise ProxylessError(f"space mobilenet: width must be between 0.1 and 8, got {self.width}")
-        if len(self.depths) != len(WIDTHS) or min(self.depths) < 1:
-            raise ProxylessError(f"space mobilenet: depths must be {len(WIDTHS)} numbers of at least 1")
-        if self.widths is not None and (len(self.widths) != len(WIDTHS) or any(w < 8 or w % 8 for w in self.widths)):
-            raise ProxylessError(f"space mobilenet: widths must be {len(WIDTHS)} multiples of 8, got {self.widths}")
-        if not self.kernels or any(k % 2 == 0 or k < 1 for k in self.kernels):
-            raise ProxylessError(f"space mobilenet: kernels must be odd, got {self.kernels}")
-        if not self.expansions or any(e < 1 for e in self.expansions) or len(self.kernels) * len(self.expansions) < 2:
+        check_number(self, "width", 0.1, 8)
+        if len(self.depths) != len(WIDTHS) or not all_whole(self.depths, 1, 100):
+            raise ProxylessError(
+                f"space mobilenet: depths must be {len(WIDTHS)} numbers of at least 1 and at most 100,"
+                f" got {short(self.depths)}"
+            )
+        if self.widths is not None and (
+            len(self.widths) != len(WIDTHS) or not all_whole(self.widths, 8, 8192) or any(w % 8 for w in self.widths)
+        ):
+            raise ProxylessError(
+                f"space mobilenet: widths must be {len(WIDTHS)} multiples of 8 up to 8192, got {short(self.widths)}"
+            )
+        if not self.kernels or not all_whole(self.kernels, 1, 31) or any(k % 2 == 0 for k in self.kernels):
+            raise ProxylessError(f"space mobilenet: kernels must be odd and at most 31, got {short(self.kernels)}")
+        if not self.expansions or not all_whole(self.expansions, 1, 32):
+            raise ProxylessError(
+                f"space mobilenet: expansions must be whole numbers from 1 to 32, got {short(self.expansions)}"
+            )
+        for field in ("kernels", "expansions"):
+            if len(set(getattr(self, field))) < len(getattr(self, field)):
+                raise ProxylessError(f"space mobilenet: {field} must differ, got {short(getattr(self, field))}")
+        if len(self.kernels) * len(self.expansions) < 2:
             raise ProxylessError("space mobilenet: kernels and expansions must give at least two candidates")
+        check_size(self, sum(self.depths) * len(self.kernels) * len(self.expansions), self._parameters())
+
+    def _parameters(self) -> int:
+        """Parameters of all candidates' convolutions and of the classifier."""
+        assert self.depths is not None
+        _, width, head = self.fixed_widths()
+        total = head * self.classes
+        for depth, out in zip(self.depths, self.stage_widths(), strict=True):
+            for inputs, blocks in ((width, 1), (out, depth - 1)):
+                for expansion in self.expansions:
+                    middle = inputs * expansion
+                    total += blocks * middle * sum(inputs + kernel**2 + out for kernel in self.kernels)
+            width = out
+        return total
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

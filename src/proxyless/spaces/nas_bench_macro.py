@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from proxyless.architecture import Architecture, derive, indices
 from proxyless.choice import Choice, Zero
 from proxyless.errors import ProxylessError
+from proxyless.spaces.arguments import COMMON, check_whole
 
 STEM, HEAD = 32, 1280
 STAGES = ((64, 2), (128, 3), (256, 3))
@@ -59,9 +60,7 @@ class NasBenchMacroSpace:
     name = "nas-bench-macro"
 
     def __post_init__(self) -> None:
-        for field, least in (("classes", 2), ("channels", 1), ("image_size", 8)):
-            if getattr(self, field) < least:
-                raise ProxylessError(f"space {self.name}: {field} must be at least {least}, got {getattr(self, field)}")
+        check_whole(self, COMMON)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -16,6 +16,7 @@ from torch import nn
 from proxyless.architecture import Architecture, indices
 from proxyless.choice import Choice
 from proxyless.errors import ProxylessError
+from proxyless.spaces.arguments import COMMON, LARGEST_IMAGE, as_tuple, check_rate, check_size, check_whole
 from proxyless.spaces.tree_layers import (
     Conv,
     DepthConv,
@@ -42,6 +43,17 @@ OPERATIONS: dict[str, Callable[[int], nn.Module]] = {
     "max3": lambda channels: Pool(channels, 3, average=False),
 }
 """What may stand on an edge of a cell, by name: (batch, channels, height, width) in and out."""
+
+BOUNDS = {
+    "image_size": (1, LARGEST_IMAGE),
+    "stages": (1, 8),
+    "blocks": (1, 1000),
+    "stem": (1, 4096),
+    "final_width": (1, 65_536),
+    "depth": (2, 12),
+    "branches": (2, 16),
+}
+"""From where to where the whole numbers go that a space is made with."""
 
 Edge = Callable[[int], nn.Module]
 """Makes the module of an edge with this many channels; called for one edge after the other, in network order."""
@@ -87,11 +99,8 @@ class TreeSpace:
     name = "tree"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "operations", tuple(self.operations))  # JSON and YAML have lists
-        smallest = {"classes": 2, "channels": 1, "stages": 1, "blocks": 1, "stem": 1, "depth": 2, "branches": 2}
-        for field, least in smallest.items():
-            if getattr(self, field) < least:
-                raise ProxylessError(f"space tree: {field} must be at least {least}, got {getattr(self, field)}")
+        as_tuple(self, "operations")
+        check_whole(self, COMMON | BOUNDS)
         reduction = 2 ** (self.stages - 1)
         if self.image_size < reduction or self.image_size % reduction:
             raise ProxylessError(
@@ -103,15 +112,20 @@ class TreeSpace:
                 f"space tree: stem must be at least branches ({self.branches}) and final_width at least {BOTTLENECK}"
                 f" times stem, got stem {self.stem} and final_width {self.final_width}"
             )
-        unknown = [operation for operation in self.operations if operation not in OPERATIONS]
+        unknown = [name for name in self.operations if not isinstance(name, str) or name not in OPERATIONS]
         if unknown or len(set(self.operations)) != len(self.operations) or len(self.operations) < 2:
             raise ProxylessError(
                 f"space tree: operations must be two or more different ones of {', '.join(OPERATIONS)},"
-                f" got {', '.join(self.operations) or 'none'}"
+                f" got {', '.join(map(str, self.operations)) or 'none'}"
             )
         for field in ("dropout", "drop_path"):
-            if not 0 <= getattr(self, field) < 1:
-                raise ProxylessError(f"space tree: {field} must be from 0 up to below 1, got {getattr(self, field)}")
+            check_rate(self, field)
+        edges = sum(self.branches ** (level + 1) for level in range(1, self.depth))  # of a cell
+        candidates = edges * len(self.operations)
+        check_size(self, self.stages * self.blocks * candidates, 0)
+        # Of an edge with channels w at the most: 7 x 7 depthwise and 1 x 1; around the cell, bottles of 4 w channels.
+        of_cells = sum((candidates + 17) * width * (width + 49) for width in self.cell_widths())
+        check_size(self, 0, of_cells + self.final_width * self.classes)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from proxyless.checkpoints import load_optimizer
 from proxyless.errors import ProxylessError
 
 Batch = tuple[Tensor, Tensor]
@@ -97,10 +98,12 @@ class TrainingLoop:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state that :attr:`checkpoint` was given."""
+        if state["epoch"] > self.recipe.epochs:
+            raise ProxylessError(f"epoch {state['epoch']} is beyond the end of this training")
         self.epoch, self.step = state["epoch"], state["step"]
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
 
     def run(self) -> nn.Module:
         """Run what is left of the training; returns the network to deliver.

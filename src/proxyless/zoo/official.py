@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from proxyless import files
+from proxyless.checkpoints import check_tensor, read_checkpoint
 from proxyless.errors import ProxylessError
 from proxyless.fields import Fields
 from proxyless.spaces.tree_layers import PyramidTreeNet
@@ -111,11 +111,7 @@ def load_official_state_dict(network: nn.Module, state: Mapping[str, Any]) -> No
             more = f" and {len(which) - 1} more" if len(which) > 1 else ""
             raise ProxylessError(f"the state dict {what} {which[0]!r}{more}: it is not of this network")
     for name, tensor in state.items():
-        wanted = tuple(own[names[name]].shape)
-        if not isinstance(tensor, Tensor):
-            raise ProxylessError(f"{name!r} is no tensor but a {type(tensor).__name__}")
-        if tuple(tensor.shape) != wanted:
-            raise ProxylessError(f"{name!r} has shape {tuple(tensor.shape)}, the network needs {wanted}")
+        check_tensor(tensor, own[names[name]], repr(name))
     network.load_state_dict(own | {names[name]: tensor for name, tensor in state.items()})
 
 
@@ -148,15 +144,7 @@ def _refusal(network: nn.Module) -> ProxylessError:
 
 
 def _read_state(path: str | Path) -> dict[str, Any]:
-    if not Path(path).is_file():
-        raise ProxylessError(f"{path}: no such file")
-    try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for files that are no checkpoints
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
-        raise ProxylessError(
-            f"{path}: not a checkpoint of plain tensors, as torch.save writes them ({reason})"
-        ) from None
+    value = read_checkpoint(path)
     state = value.get("state_dict", value) if isinstance(value, dict) else value
     if not isinstance(state, dict) or not state:
         raise ProxylessError(f"{path}: it holds no state dict but a {type(state).__name__}")
