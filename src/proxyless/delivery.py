@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from proxyless.latency.table import LatencyTable
 from proxyless.progress import Reporter
 from proxyless.run_folder import RunFolder
 from proxyless.stages import Batches, Job, effort, supernet_of, warn
-from proxyless.training.loop import accuracy, confusion
+from proxyless.training.loop import accuracy, by_class, confusion
 
 Batch = tuple[Tensor, Tensor]
 
@@ -110,7 +111,8 @@ def finish(job: Job, architecture: Architecture) -> Result:
         job.log.note(subnormals_note(exported.subnormals))
     matrix, _ = confusion(network, batches.test())
     held_out_matrix, _ = confusion(network, batches.valid())
-    files.write_json(run.confusion, {"classes": list(images.classes), "matrix": matrix.tolist()})
+    write_confusion(run, images.classes, matrix)
+    classes = by_class(matrix, images.classes)
     inputs = example_inputs(((1, *space.input_shape),))
     handed_over = deployment.device_file(run, target)
     other = handed_over if handed_over != run.onnx else None  # model.onnx is compared with PyTorch
@@ -123,6 +125,9 @@ def finish(job: Job, architecture: Architecture) -> Result:
         "device_file": handed_over.name if handed_over else None,
         "test_accuracy_device_file": deployment.accuracy(other, batches.test()) if other else None,
         "test_images": int(matrix.sum()),
+        "test_balanced_accuracy": classes["balanced_accuracy"],
+        "worst_class": classes["worst_class"],
+        "classes_without_test_images": classes["classes_without_images"],
         "parameters": count_parameters(network),
         "macs": count_macs(network, inputs),
         "latency_budget_ms": settings.latency,
@@ -145,6 +150,16 @@ def finish(job: Job, architecture: Architecture) -> Result:
     files.write_json(run.result, values)
     write_report(run.path)
     return Result(run, values)
+
+
+def write_confusion(run: RunFolder, classes: Sequence[str], matrix: Tensor) -> None:
+    """Write the counts (true class, predicted class), a line of JSON for each true class.
+
+    Number by number, a thousand classes would be a million lines.
+    """
+    rows = ",\n".join(json.dumps(row) for row in matrix.tolist())
+    names = json.dumps(list(classes))
+    files.write_text(run.confusion, f'{{\n"classes": {names},\n"matrix": [\n{rows}\n]\n}}\n')
 
 
 def finished(run: RunFolder, log: Reporter) -> Result:
@@ -185,10 +200,14 @@ def evaluate(run: RunFolder, source: str | None = None) -> dict[str, Any]:
     run.need(run.onnx, "export")
     batches = _evaluated(run, description, source)
     matrix, loss = confusion(network, batches)
+    classes = by_class(matrix, description["classes"])
     return {
         "data": source or files.read_json(run.data)["source"],
         "test_images": int(matrix.sum()),
         "test_accuracy": accuracy(matrix),
+        "test_balanced_accuracy": classes["balanced_accuracy"],
+        "worst_class": classes["worst_class"],
+        "classes_without_test_images": classes["classes_without_images"],
         "test_accuracy_files": {
             path.name: None if deployment.not_runnable(path) else deployment.accuracy(path, batches)
             for path in run.models()

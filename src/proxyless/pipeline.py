@@ -9,9 +9,10 @@ from typing import Any
 from proxyless import data, files, spaces
 from proxyless.architecture import Architecture
 from proxyless.data import ImageData
+from proxyless.data.balance import uneven
 from proxyless.data.decoding import Rule
 from proxyless.delivery import Result, finish, finished
-from proxyless.errors import ProxylessError
+from proxyless.errors import ProxylessError, one_line
 from proxyless.latency import measure as measuring
 from proxyless.latency import published
 from proxyless.latency.device import TABLE_FILE, Device, device
@@ -20,11 +21,12 @@ from proxyless.latency.layout import layout
 from proxyless.latency.table import LatencyTable
 from proxyless.progress import Logged, Reporter, Silent
 from proxyless.run_folder import RunFolder, check_file, check_same, check_usable, open_run
-from proxyless.settings import LossForm, Settings, without_effect
+from proxyless.settings import Balance, LossForm, Settings, without_effect
 from proxyless.spaces import Space
 from proxyless.spaces.mobilenet import MobileNetSpace
 from proxyless.stages import (
     Job,
+    balance,
     effort,
     run_derivation,
     run_search,
@@ -35,6 +37,12 @@ from proxyless.stages import (
     warn,
 )
 from proxyless.supernet import Supernet
+
+BALANCING = {
+    Balance.NONE: "nothing is done about it",
+    Balance.WEIGHTS: "an image of a small class weighs more in the loss",
+    Balance.SAMPLER: "batches hold all classes equally often",
+}
 
 
 def search(settings: Settings, out: Path, reporter: Reporter | None = None) -> Result:
@@ -175,7 +183,19 @@ def _load(settings: Settings, log: Reporter, run: RunFolder) -> ImageData:
         changes["flip"] = chosen.flip
     if chosen.crop_scale is not None:
         changes["min_scale"] = chosen.crop_scale
+    _tell_of_balance(settings, images, log)
     return dataclasses.replace(images, augmentation=dataclasses.replace(images.augmentation, **changes))
+
+
+def _tell_of_balance(settings: Settings, images: ImageData, log: Reporter) -> None:
+    counts = images.counts("train")
+    if not uneven(counts):
+        return
+    most, least = (one_line(images.classes[counts.index(of(counts))]) for of in (max, min))
+    log.note(
+        f"classes differ in size: {max(counts):,} training images of {most}, {min(counts):,} of {least}; "
+        f"{BALANCING[balance(settings, images)]} (training.balance {settings.training.balance.value})"
+    )
 
 
 def _rule(run: RunFolder) -> Rule:

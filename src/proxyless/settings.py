@@ -55,6 +55,15 @@ class ZeroGate(Enum):
     SKIPPED = "skipped"
 
 
+class Balance(Enum):
+    """What makes up for classes of very different numbers of images."""
+
+    AUTO = "auto"
+    NONE = "none"
+    WEIGHTS = "weights"
+    SAMPLER = "sampler"
+
+
 @dataclass(frozen=True)
 class ImageSettings:
     """How images become tensors, and which are held out."""
@@ -233,6 +242,12 @@ class TrainingSettings:
         most=0.95,
     )
     ema: bool = _setting(True, "Deliver the moving average of the weights of the final training.")
+    balance: Balance = _setting(
+        Balance.AUTO,
+        "How search and training make up for classes of unequal size: weights in the loss, or a sampler that draws all "
+        "classes equally often. With auto the sampler, where the largest class has more than 10 times the images of "
+        "the smallest.",
+    )
     cutout: int = _setting(0, "Side in px of the square that is cut out of training images. With 0 none is.", least=0)
 
 

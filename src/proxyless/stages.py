@@ -17,6 +17,8 @@ from proxyless import files, spaces
 from proxyless.architecture import Architecture, architecture_of
 from proxyless.checkpoints import check_state, read_checkpoint
 from proxyless.data import ImageData
+from proxyless.data.balance import class_weights, uneven
+from proxyless.data.decoding import Rule
 from proxyless.errors import ProxylessError, first_line
 from proxyless.latency import measure as measuring
 from proxyless.latency.device import Device
@@ -27,9 +29,9 @@ from proxyless.search.budget import best_under_budget
 from proxyless.search.gradient import AllPathUpdate, GradientUpdate, TwoPathUpdate
 from proxyless.search.loop import ArchitectureUpdate, Schedule, SearchLoop
 from proxyless.search.objective import BudgetLoss, Objective, ScaledLoss, TaskOnly, WeightedLoss
-from proxyless.search.reinforce import ReinforceUpdate
+from proxyless.search.reinforce import ReinforceUpdate, top1, weighted_top1
 from proxyless.search.reward import AccuracyReward, LatencyReward
-from proxyless.settings import Derivation, LossForm, Settings, Update, ZeroGate
+from proxyless.settings import Balance, Derivation, LossForm, Settings, Update, ZeroGate
 from proxyless.spaces import Space
 from proxyless.supernet import Supernet
 from proxyless.training.loop import Recipe, TrainingLoop
@@ -57,7 +59,23 @@ class Job:
     log: Reporter
 
 
-def schedule(settings: Settings) -> Schedule:
+def balance(settings: Settings, images: ImageData) -> Balance:
+    """What makes up for classes of unequal size: the setting, with ``auto`` decided by the training images."""
+    chosen = settings.training.balance
+    if chosen is not Balance.AUTO:
+        return chosen
+    if images.preprocessing.rule is Rule.TORCHVISION:  # begun by version 0.1, which had none
+        return Balance.NONE
+    return Balance.SAMPLER if uneven(images.counts("train")) else Balance.NONE
+
+
+def _class_weights(job: Job) -> tuple[float, ...] | None:
+    if balance(job.settings, job.images) is not Balance.WEIGHTS:
+        return None
+    return class_weights(job.images.counts("train"))
+
+
+def schedule(settings: Settings, class_weights: tuple[float, ...] | None = None) -> Schedule:
     """The schedule of a search, from settings whose defaults are filled in."""
     chosen = settings.search
     assert chosen.warmup_epochs is not None
@@ -68,6 +86,7 @@ def schedule(settings: Settings) -> Schedule:
         learning_rate=chosen.learning_rate,
         weight_decay=chosen.weight_decay,
         label_smoothing=chosen.label_smoothing,
+        class_weights=class_weights,
         architecture_every=chosen.architecture_every,
         architecture_delay=chosen.architecture_delay,
         temperature=chosen.temperature,
@@ -102,8 +121,12 @@ def warn(conditions: measuring.Conditions, log: Reporter) -> None:
 class Batches:
     """The data set as search and training want it: on the right processor, in the layout that is fast there."""
 
-    def __init__(self, images: ImageData, batch_size: int, seed: int, processor: torch.device) -> None:
+    def __init__(
+        self, images: ImageData, batch_size: int, seed: int, processor: torch.device, *, balanced: bool = False
+    ) -> None:
+        """``balanced``: in steps of weights and architecture, every class comes equally often."""
         self.images, self.batch_size, self.seed, self.processor = images, batch_size, seed, processor
+        self.balanced = balanced
 
     def _ready(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         for inputs, targets in batches:
@@ -113,11 +136,16 @@ class Batches:
             )
 
     def train(self, epoch: int) -> Iterator[Batch]:
-        loader = self.images.loader("train", batch_size=self.batch_size, augment=True, seed=self.seed, epoch=epoch)
+        loader = self.images.loader(
+            "train", batch_size=self.batch_size, augment=True, seed=self.seed, epoch=epoch, balanced=self.balanced
+        )
         return self._ready(loader)
 
     def held_out(self, start: int) -> Iterator[Batch]:
-        return self._ready(self.images.cycle("valid", batch_size=self.batch_size, seed=self.seed, start=start))
+        cycle = self.images.cycle(
+            "valid", batch_size=self.batch_size, seed=self.seed, start=start, balanced=self.balanced
+        )
+        return self._ready(cycle)
 
     def valid(self) -> Iterator[Batch]:
         # Shuffled, since a supernet's norms use the statistics of each batch and folders come class by class.
@@ -129,6 +157,12 @@ class Batches:
 
     def steps(self) -> int:
         return max(1, len(self.images.train) // self.batch_size)
+
+
+def _balanced(job: Job, batch_size: int, seed: int) -> Batches:
+    """The batches of search or training, on the processor these compute on."""
+    balanced = balance(job.settings, job.images) is Balance.SAMPLER
+    return Batches(job.images, batch_size, seed, processor(), balanced=balanced)
 
 
 def processor() -> torch.device:
@@ -181,14 +215,23 @@ def _resume(loop: SearchLoop | TrainingLoop, path: Path) -> None:
         ) from None
 
 
-def architecture_update(settings: Settings, supernet: Supernet, table: LatencyTable | None) -> ArchitectureUpdate:
-    """The update rule that the settings of the search describe; without a table it looks at the task alone."""
+def architecture_update(
+    settings: Settings,
+    supernet: Supernet,
+    table: LatencyTable | None,
+    class_weights: tuple[float, ...] | None = None,
+) -> ArchitectureUpdate:
+    """The update rule that the settings of the search describe; without a table it looks at the task alone.
+
+    ``class_weights``: what an image of each class counts in the reward of REINFORCE; a loss has them of its own.
+    """
     chosen, budget = settings.search, settings.latency
     assert chosen.architecture_learning_rate is not None
     rate = chosen.architecture_learning_rate
     if chosen.update is Update.REINFORCE:
         reward = AccuracyReward() if table is None or budget is None else LatencyReward(table, budget)
-        return ReinforceUpdate(supernet, reward, learning_rate=rate)
+        metric = top1 if class_weights is None else weighted_top1(class_weights)
+        return ReinforceUpdate(supernet, reward, metric=metric, learning_rate=rate)
     kinds: dict[Update, type[GradientUpdate]] = {Update.TWO_PATH: TwoPathUpdate, Update.ALL_PATH: AllPathUpdate}
     return kinds[chosen.update](
         supernet,
@@ -220,13 +263,14 @@ def run_search(job: Job, supernet: Supernet, account: Callable[[], None]) -> Non
     chosen, where = settings.search, processor()
     job.log.stage("search")
     _on(supernet, where)
-    update = architecture_update(settings, supernet, table)
+    weights = _class_weights(job)
+    update = architecture_update(settings, supernet, table, weights)
     budget = {} if settings.latency is None else {"budget_ms": settings.latency}
     loop = SearchLoop(
         supernet,
         update,
-        Batches(job.images, chosen.batch_size, settings.seed, where),
-        schedule(settings),
+        _balanced(job, chosen.batch_size, settings.seed),
+        schedule(settings, weights),
         expected_cost=None if table is None else lambda probabilities: float(table.expected(probabilities)),
         start=spaces.shared_start(job.space, supernet) if chosen.shared_start else None,
         measures=lambda: budget | update.measures(),
@@ -304,13 +348,14 @@ def run_training(job: Job, architecture: Architecture, account: Callable[[], Non
     torch.manual_seed(settings.seed)
     loop = TrainingLoop(
         _on(job.space.build(architecture), where),
-        Batches(job.images, chosen.batch_size, settings.seed + 1, where),
+        _balanced(job, chosen.batch_size, settings.seed + 1),
         Recipe(
             epochs=chosen.epochs,
             learning_rate=chosen.learning_rate,
             warmup_epochs=chosen.warmup_epochs,
             weight_decay=chosen.weight_decay,
             label_smoothing=chosen.label_smoothing,
+            class_weights=_class_weights(job),
             ema=chosen.ema,
             seed=settings.seed,
         ),

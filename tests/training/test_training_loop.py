@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from proxyless.training.loop import Recipe, TrainingLoop, confusion, evaluate
+from proxyless.training.loop import Recipe, TrainingLoop, by_class, confusion, evaluate
 
 
 class Blobs:
@@ -117,3 +117,32 @@ def test_confusion_counts_true_by_predicted_and_weighs_batches_by_their_size():
 def test_nothing_to_evaluate_is_an_error():
     with pytest.raises(ValueError, match="no images"):
         evaluate(network(), [])
+
+
+def test_weights_of_classes_are_those_of_the_loss():
+    weights = (0.5, 3.0)
+    found, reports = [], []
+    for chosen in (weights, (1.0, 1.0), None):
+        recipe = Recipe(1, 0.1, warmup_epochs=0, class_weights=chosen)
+        loop = TrainingLoop(network(), Blobs(batches=1), recipe, report=reports.append)
+        loop.run()
+        found.append(loop.network.state_dict())
+    torch.manual_seed(0)  # the loss of the first step by hand
+    net = network().train()
+    inputs, targets = Blobs()._batch(0)
+    torch.manual_seed(0)
+    logs = net(inputs).log_softmax(dim=1)
+    smooth = torch.full((32, 2), 0.05).scatter(1, targets[:, None], 0.95)
+    by_target = torch.tensor(weights)
+    expected = -(smooth * logs * by_target).sum() / by_target[targets].sum()
+    assert reports[0]["loss"] == pytest.approx(expected.item(), rel=1e-4)
+    assert all(torch.equal(found[1][name], found[2][name]) for name in found[1])
+    assert not all(torch.equal(found[0][name], found[2][name]) for name in found[0])
+
+
+def test_what_the_mean_hides_is_told_by_class():
+    matrix = torch.tensor([[90, 10, 0, 0], [3, 1, 0, 0], [6, 0, 2, 0], [0, 0, 0, 0]])
+    told = by_class(matrix, ["a", "b", "c", "d"])
+    assert told["balanced_accuracy"] == pytest.approx((0.9 + 0.25 + 0.25) / 3)
+    assert told["worst_class"] == {"name": "c", "recall": 0.25, "images": 8}
+    assert told["classes_without_images"] == 1

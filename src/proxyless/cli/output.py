@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from proxyless.errors import one_line
+
 if TYPE_CHECKING:
     from proxyless.latency.table import LatencyTable
 
@@ -16,6 +18,7 @@ def summary(values: Mapping[str, Any], run: Path) -> str:
     lines = [
         ("architecture", values["architecture"]),
         ("test accuracy", f"{values['test_accuracy']:.2%} of {values['test_images']} images"),
+        *(("by class" if not i else "", text) for i, text in enumerate(by_class(values))),
         ("parameters", f"{values['parameters']:,}"),
         ("MACs", f"{values['macs'] / 1e6:.2f} M"),
     ]
@@ -36,6 +39,18 @@ def summary(values: Mapping[str, Any], run: Path) -> str:
         lines.append(("", str(run / values["device_file"])))
     lines.append(("report", str(run / "report.html")))
     return "\n".join(f"{name:<15} {text}" for name, text in lines)
+
+
+def by_class(values: Mapping[str, Any]) -> list[str]:
+    """What an accuracy over all images may hide, in lines; none of a result of before."""
+    worst = values.get("worst_class")
+    if worst is None:
+        return []
+    text = f"balanced accuracy {values['test_balanced_accuracy']:.2%}; worst class {one_line(worst['name'])}: "
+    lines = [text + f"{worst['recall']:.2%} of {worst['images']} images"]
+    if without := values.get("classes_without_test_images"):
+        lines.append(f"{without} classes have no test images: nothing is known of them")
+    return lines
 
 
 def table_summary(table: LatencyTable, path: Path) -> str:

@@ -63,6 +63,11 @@ class ImageData:
         """The three splits by name."""
         return {"train": self.train, "valid": self.valid, "test": self.test}
 
+    def counts(self, split: SplitName) -> list[int]:
+        """Images of each class in a split, in the order of ``classes``."""
+        counts: list[int] = torch.bincount(self.splits[split].labels, minlength=len(self.classes)).tolist()
+        return counts
+
     def loader(
         self,
         split: SplitName,
@@ -73,12 +78,14 @@ class ImageData:
         drop_last: bool | None = None,
         seed: int = 0,
         epoch: int = 0,
+        balanced: bool = False,
         workers: int | None = None,
         pin_memory: bool = False,
     ) -> DataLoader:
         """Batches of one epoch: ``(float32 (batch, channels, size, size) normalised, int64 (batch,))``.
 
         Order and augmentation depend on ``seed`` and ``epoch`` alone, whatever the number of ``workers``.
+        ``balanced``: shuffled such that every class comes equally often.
         ``shuffle`` is on for ``train``, off for the others, unless given. ``drop_last`` (unless given: where
         shuffled) leaves out a last, smaller batch; a split smaller than ``batch_size`` is one batch all the
         same. ``workers``: see :func:`make_loader`.
@@ -93,6 +100,7 @@ class ImageData:
             drop_last=shuffle if drop_last is None else drop_last,
             seed=seed,
             epoch=epoch,
+            balanced=balanced,
         )
         return make_loader(batches, range(len(batches)), workers=workers, pin_memory=pin_memory)
 
@@ -104,11 +112,12 @@ class ImageData:
         augment: bool | Augmentation = False,
         seed: int = 0,
         start: int = 0,
+        balanced: bool = False,
         workers: int | None = None,
         pin_memory: bool = False,
     ) -> Iterator[Batch]:
         """Batches without end, shuffled anew each time round, beginning with number ``start`` at no cost for
-        those before.
+        those before. ``balanced`` as for :meth:`loader`.
         """
         batches = EndlessBatches(
             self.splits[split],
@@ -116,6 +125,7 @@ class ImageData:
             batch_size=batch_size,
             augmentation=self._augmentation(augment),
             seed=seed,
+            balanced=balanced,
         )
         return iter(make_loader(batches, itertools.count(start), workers=workers, pin_memory=pin_memory))
 
@@ -136,15 +146,15 @@ class ImageData:
             "valid_fraction": self.hold_out.valid_fraction,
             "test_fraction": self.hold_out.test_fraction,
             "seed": self.hold_out.seed,
-            "splits": {name: self._describe_split(split) for name, split in self.splits.items()},
+            "splits": {name: self._describe_split(name) for name in self.splits},
             "skipped": list(self.skipped),
         }
 
-    def _describe_split(self, split: Split) -> dict[str, Any]:
-        counts = torch.bincount(split.labels, minlength=len(self.classes)).tolist()
+    def _describe_split(self, name: SplitName) -> dict[str, Any]:
+        split = self.splits[name]
         return {
             "images": len(split),
-            "per_class": dict(zip(self.classes, counts, strict=True)),
+            "per_class": dict(zip(self.classes, self.counts(name), strict=True)),
             "digest": split.digest,
         }
 

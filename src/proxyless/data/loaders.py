@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from proxyless.data.augmentation import Augmentation, augment, cut_out
+from proxyless.data.balance import balanced_order
 from proxyless.data.decoding import cpu_count
 from proxyless.data.pixels import Block, Pixels
 from proxyless.data.preprocessing import Preprocessing
@@ -56,9 +57,10 @@ class Batches:
         drop_last: bool,
         seed: int,
         epoch: int,
+        balanced: bool = False,
     ) -> None:
         """``augmentation``: None for evaluation's preprocessing. ``drop_last``: leave out a last, smaller
-        batch, unless it is the only one.
+        batch, unless it is the only one. ``balanced``: shuffle such that every class comes equally often.
         """
         if batch_size < 1:
             raise ProxylessError(f"batch_size {batch_size} given; it must be at least 1")
@@ -72,7 +74,9 @@ class Batches:
         self.seed = seed
         self.epoch = epoch
         self.order = np.arange(len(split))
-        if shuffle:
+        if balanced:
+            self.order = balanced_order(split.labels.numpy(), np.random.default_rng([seed, epoch]))
+        elif shuffle:
             self.order = np.random.default_rng([seed, epoch]).permutation(self.order)
 
     def __len__(self) -> int:
@@ -107,6 +111,7 @@ class EndlessBatches:
         batch_size: int,
         augmentation: Augmentation | None,
         seed: int,
+        balanced: bool = False,
     ) -> None:
         self.split = split
         self.augmentation = augmentation
@@ -119,6 +124,7 @@ class EndlessBatches:
             shuffle=True,
             drop_last=True,
             seed=seed,
+            balanced=balanced,
         )
         self._batches = self._epoch(epoch=0)
 

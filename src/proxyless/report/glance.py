@@ -6,7 +6,7 @@ import math
 
 from proxyless.report.charts import Axis, line, svg, text
 from proxyless.report.markup import Html, amount, definitions, join, milliseconds, number, percent, tag
-from proxyless.report.run_files import RunFiles
+from proxyless.report.run_files import RunFiles, mapping
 
 MEASURING_NOISE = 0.03  # a network is timed anew from one minute to the next with about this difference
 
@@ -75,6 +75,11 @@ def _accuracy_card(run: RunFiles) -> Html | None:
         notes.append(_note(f"{100 * low:.1f} to {percent(high)} with 95 % confidence, {images:,.0f} images"))
     if test is not None and valid is not None:
         notes.append(_note(f"{percent(valid)} on validation images"))
+    balanced, worst = number(run.result.get("test_balanced_accuracy")), mapping(run.result, "worst_class")
+    recall = number(worst.get("recall"))
+    if test is not None and balanced is not None and recall is not None:
+        notes.append(_note(f"{percent(balanced)} as the mean over classes (balanced accuracy)"))
+        notes.append(_note(f"worst class {worst.get('name')}: {percent(recall)} of its {worst.get('images')} images"))
     return _card(
         "Validation accuracy" if test is None else "Test accuracy",
         percent(accuracy, 2 if (images or 0) > 5000 else 1),

@@ -66,6 +66,7 @@ class Schedule:
         learning_rate: of the weights, at the start of each cosine.
         weight_decay: of the weights on the path.
         label_smoothing: of the loss of the weight steps; architecture steps use plain cross-entropy.
+        class_weights: of the classes in the losses of both steps; None: all the same.
         architecture_every: weight steps for one architecture step (authors' default 5).
         architecture_delay: epochs of the search before the first architecture step (authors' default 1).
         report_every: weight steps between two reports.
@@ -81,6 +82,7 @@ class Schedule:
     learning_rate: float
     weight_decay: float = 4e-5
     label_smoothing: float = 0.1
+    class_weights: tuple[float, ...] | None = None
     architecture_every: int = 5
     architecture_delay: int = 0
     report_every: int = 20
@@ -179,7 +181,11 @@ class SearchLoop:
         length = schedule.epochs if searching else schedule.warmup_epochs
         first = self.epoch - (schedule.warmup_epochs if searching else 0)
         steps = self.data.steps()
-        criterion = nn.CrossEntropyLoss(label_smoothing=schedule.label_smoothing)
+        weights = None
+        if schedule.class_weights is not None:
+            weights = torch.tensor(schedule.class_weights, device=supernet.alpha.device)
+        criterion = nn.CrossEntropyLoss(weights, label_smoothing=schedule.label_smoothing)
+        plain = nn.CrossEntropyLoss(weights)
         held_out = self.data.held_out(self.architecture_step) if searching else iter(())
         mean = _Means()
         supernet.train()
@@ -197,7 +203,7 @@ class SearchLoop:
             mean.add(loss=loss.detach(), accuracy=_accuracy(outputs.detach(), targets))
             if searching and first >= schedule.architecture_delay and (step + 1) % schedule.architecture_every == 0:
                 batch = next(held_out)
-                result = self.update.step(batch, nn.functional.cross_entropy)
+                result = self.update.step(batch, plain)
                 mean.add(architecture_loss=torch.tensor(result.task_loss))
                 self.architecture_step += 1
             last = step + 1 == steps

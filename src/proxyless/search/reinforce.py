@@ -36,6 +36,16 @@ def top1(outputs: Tensor, targets: Tensor) -> float:
     return float((outputs.argmax(dim=1) == targets).double().mean())
 
 
+def weighted_top1(class_weights: Sequence[float]) -> Metric:
+    """Share of a batch classified correctly where an image counts as much as the weight of its class."""
+
+    def metric(outputs: Tensor, targets: Tensor) -> float:
+        counts = torch.tensor(class_weights, device=targets.device)[targets]
+        return float(((outputs.argmax(dim=1) == targets) * counts).sum() / counts.sum())
+
+    return metric
+
+
 class Limit:
     """The networks whose cost is at most a budget, and how probable each candidate is among them.
 

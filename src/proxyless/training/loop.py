@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
@@ -44,6 +44,7 @@ class Recipe:
         epochs: passes over the training images.
         learning_rate: at the top: it rises linearly over ``warmup_epochs``, then follows a cosine to 0.
         weight_decay: not applied to norms and biases.
+        class_weights: of the classes in the loss of training; None: all the same.
         ema: evaluate and deliver the exponential moving average of the weights, over about 1/20 of the steps.
         seed: of dropout and the like.
     """
@@ -53,6 +54,7 @@ class Recipe:
     warmup_epochs: float = 0.3
     weight_decay: float = 4e-5
     label_smoothing: float = 0.1
+    class_weights: tuple[float, ...] | None = None
     ema: bool = True
     seed: int = 0
 
@@ -124,8 +126,9 @@ class TrainingLoop:
 
     def _epoch(self) -> Metrics:
         recipe, steps = self.recipe, self.data.steps()
-        criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         processor = next(self.network.parameters()).device
+        weights = None if recipe.class_weights is None else torch.tensor(recipe.class_weights, device=processor)
+        criterion = nn.CrossEntropyLoss(weights, label_smoothing=recipe.label_smoothing)
         losses, correct, seen = torch.zeros((), device=processor), torch.zeros((), device=processor), 0
         self.network.train()
         for number, (inputs, targets) in enumerate(islice(self.data.train(self.epoch), steps)):
@@ -189,7 +192,7 @@ def confusion(network: nn.Module, batches: Iterable[Batch]) -> tuple[Tensor, flo
         if matrix is None:
             matrix = torch.zeros(outputs.shape[1], outputs.shape[1], dtype=torch.long)
         pairs = targets.cpu() * outputs.shape[1] + outputs.argmax(dim=1).cpu()
-        matrix += torch.bincount(pairs, minlength=matrix.numel()).view_as(matrix)
+        matrix.view(-1).scatter_add_(0, pairs, torch.ones_like(pairs))
         total += float(nn.functional.cross_entropy(outputs, targets, reduction="sum"))
     network.train(was_training)
     if matrix is None:
@@ -200,3 +203,21 @@ def confusion(network: nn.Module, batches: Iterable[Batch]) -> tuple[Tensor, flo
 def accuracy(confused: Tensor) -> float:
     """Share of images recognised, of the counts that :func:`confusion` gives."""
     return int(confused.diagonal().sum()) / int(confused.sum())
+
+
+def by_class(confused: Tensor, classes: Sequence[str]) -> dict[str, Any]:
+    """What the accuracy over all images may hide, of the counts that :func:`confusion` gives.
+
+    Returns:
+        ``balanced_accuracy``, the mean over classes of the share of their images that is recognised (recall);
+        ``worst_class`` with its ``name``, ``recall`` and ``images``, of equal ones the one with most images;
+        ``classes_without_images``, which neither can speak of.
+    """
+    right, images = confused.diagonal().tolist(), confused.sum(dim=1).tolist()
+    known = [(right[i] / images[i], -images[i], i) for i in range(len(classes)) if images[i]]
+    recall, _, worst = min(known)
+    return {
+        "balanced_accuracy": sum(recall for recall, _, _ in known) / len(known),
+        "worst_class": {"name": classes[worst], "recall": recall, "images": images[worst]},
+        "classes_without_images": len(classes) - len(known),
+    }
