@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 LONGEST = 1000
 """Characters of a message that are shown; what a file holds may be quoted in it, however long that is."""
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class ProxylessError(Exception):
@@ -55,3 +58,13 @@ def meant(name: str, known: Iterable[str]) -> str:
 
 def _folded(name: str) -> str:
     return name.casefold().replace("_", "-")
+
+
+def printable(text: str) -> str:
+    """``text`` without what cannot be written as UTF-8: bytes of file names as ``\\xe9``."""
+    return _SURROGATES.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"

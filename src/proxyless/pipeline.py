@@ -170,6 +170,8 @@ def _load(settings: Settings, log: Reporter, run: RunFolder) -> ImageData:
         rule=_rule(run),
         progress=lambda done, total: log.advance(done, total, {}),
     )
+    for remark in images.remarks():
+        log.note(remark)
     if images.skipped:
         log.note(f"left out {len(images.skipped)} images that cannot be read, listed in data.json")
     if images.preprocessing.grey_range is not None:

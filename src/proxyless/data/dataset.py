@@ -11,9 +11,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from proxyless.data.augmentation import Augmentation
+from proxyless.data.findings import Findings
 from proxyless.data.loaders import Batch, Batches, EndlessBatches, Split, make_loader
 from proxyless.data.preprocessing import Preprocessing
 from proxyless.data.splits import HoldOut
+from proxyless.errors import printable
 
 SplitName = Literal["train", "valid", "test"]
 
@@ -24,7 +26,7 @@ class ImageData:
     steps) and ``test``.
 
     ``augmentation`` is what ``augment=True`` means; ``skipped`` names the damaged files that were left out;
-    ``split_method`` says in words where each split came from.
+    ``split_method`` says in words where each split came from; ``findings`` what else was noticed.
     """
 
     source: str
@@ -37,6 +39,7 @@ class ImageData:
     split_method: str
     hold_out: HoldOut
     skipped: tuple[str, ...] = ()
+    findings: Findings = Findings()
 
     @property
     def image_size(self) -> int:
@@ -148,7 +151,23 @@ class ImageData:
             "seed": self.hold_out.seed,
             "splits": {name: self._describe_split(name) for name in self.splits},
             "skipped": list(self.skipped),
+            "found": self.findings.describe(),
+            "remarks": self.remarks(),
         }
+
+    def remarks(self) -> list[str]:
+        """What a person should know before the work starts: first a line of what was found, then one for each thing
+        that is odd.
+        """
+        counts = ", ".join(f"{len(split):,} {name}" for name, split in self.splits.items())
+        found, parts = self.findings, [f"{len(self.classes):,} classes", f"images: {counts}"]
+        if found.folder:
+            parts.append(f"read from {printable(found.folder)}/ in it")
+        if found.in_subfolders:
+            parts.append(f"{found.in_subfolders:,} images lie in subfolders of their class folder")
+        if left_out := found.left_out_in_words():
+            parts.append(f"left out: {left_out}")
+        return ["; ".join(parts), *found.remarks()]
 
     def _describe_split(self, name: SplitName) -> dict[str, Any]:
         split = self.splits[name]

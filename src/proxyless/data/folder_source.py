@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from proxyless.data.augmentation import Augmentation
 from proxyless.data.dataset import ImageData
 from proxyless.data.decoding import Rule
+from proxyless.data.findings import Findings
 from proxyless.data.folder import FileList, list_classes, split_folder
 from proxyless.data.greys import range_of
 from proxyless.data.loaders import Batches, Split, make_loader
@@ -40,11 +41,9 @@ def load_folder(
     decoded every file, so that a set too large for memory is not decoded through again.
     """
     found = split_folder(root, hold_out)
+    source, root = root, found.base
     skipped = set() if known is None else set(known[1])
-    lists = {
-        name: files.without(skipped)
-        for name, files in {"train": found.train, "valid": found.valid, "test": found.test}.items()
-    }
+    lists = {name: files.without(skipped) for name, files in found.splits.items()}
     check_not_empty(str(root), {name: len(files) for name, files in lists.items()})
     headers = sample_headers(root, lists["train"])
     if not headers:
@@ -94,7 +93,7 @@ def load_folder(
             for name, result in scans.items()
         }
     return ImageData(
-        source=str(root),
+        source=str(source),
         classes=found.classes,
         preprocessing=preprocessing,
         augmentation=Augmentation.standard(size, channels),
@@ -104,6 +103,11 @@ def load_folder(
         split_method=found.method,
         hold_out=hold_out,
         skipped=tuple(sorted(skipped)),
+        findings=Findings(
+            folder=None if root == source else root.relative_to(source).as_posix(),
+            left_out=found.left_out.describe(),
+            in_subfolders=found.in_subfolders,
+        ),
     )
 
 

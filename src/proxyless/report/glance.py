@@ -112,6 +112,7 @@ def _asked(run: RunFiles) -> Html | None:
         rows.append(("Task", f"{classes} classes" + (f", images of {pixels} pixels{colours}" if pixels else "")))
     if counts:
         rows.append(("Images", ", ".join(f"{count:,.0f} {part}" for part, count in counts.items())))
+    rows += [("Note" if row else "Found", remark) for row, remark in enumerate(run.remarks)]
     if device.get("name"):
         threads, batch = device.get("threads"), device.get("batch")
         facts = [

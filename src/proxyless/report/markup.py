@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from proxyless.errors import printable
+
 _WITHOUT_END = frozenset({"meta", "br", "rect", "line", "path", "circle", "polygon"})
 
 
@@ -17,7 +19,7 @@ class Html(str):
 
 def html(value: object) -> Html:
     """``value`` as HTML: unchanged if it is, escaped otherwise."""
-    return value if isinstance(value, Html) else Html(escape(str(value)))
+    return value if isinstance(value, Html) else Html(escape(printable(str(value))))
 
 
 def join(parts: Iterable[object], separator: str = "") -> Html:

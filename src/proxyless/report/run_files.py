@@ -54,6 +54,12 @@ class RunFiles:
         return {name: count for name, count in found.items() if count is not None}
 
     @property
+    def remarks(self) -> list[str]:
+        """What was found in the data: a line of what was left out, if anything was, and one for each oddity."""
+        lines = self.data.get("remarks")
+        return [str(line) for line in lines] if isinstance(lines, list) else []
+
+    @property
     def classes(self) -> list[str]:
         """The class names, as the confusion matrix, the data or the model give them."""
         for source in (self.confusion, self.data, self.model):

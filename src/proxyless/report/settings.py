@@ -63,7 +63,8 @@ def _times(run: RunFiles) -> Html | None:
 def section(run: RunFiles) -> Html | None:
     """Tables of settings, data, preprocessing and versions, and the time of each stage."""
     classes = run.classes
-    data = [(key, value) for key, value in flat({k: v for k, v in run.data.items() if k != "classes"}) if key]
+    elsewhere = ("classes", "found", "remarks")  # lists, shown in words
+    data = [(key, value) for key, value in flat({k: v for k, v in run.data.items() if k not in elsewhere}) if key]
     if classes:
         data.append((f"classes ({len(classes)})", running_text(classes, 100)))
     model = [(key, value) for key, value in flat({k: v for k, v in run.model.items() if k != "classes"}) if key]

@@ -1,0 +1,93 @@
+"""What was noticed in a data set that a person should know before the work starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from proxyless.data.tree import NOT_AN_IMAGE
+from proxyless.errors import printable
+
+
+@dataclass(frozen=True)
+class Findings:
+    """``folder``: the folder inside the given one that was read, where it only wraps another. ``left_out``: number and
+    a few names of the files that were passed over, by reason. ``in_subfolders``: images that lie deeper than right in
+    their class folder. ``kinds``: training images by ``grey`` and ``colour``, where there are both.
+
+    ``shared``: pictures of one split that are in another one too, such as ``{"train/test": 3}``. ``two_labels``:
+    images whose picture also stands under another class, with an example in ``two_labels_example``. ``together``: names
+    of the same picture, which were held out together or not at all.
+    """
+
+    folder: str | None = None
+    left_out: dict[str, dict[str, Any]] = field(default_factory=dict)
+    in_subfolders: int = 0
+    kinds: dict[str, int] = field(default_factory=dict)
+    shared: dict[str, int] = field(default_factory=dict)
+    two_labels: int = 0
+    two_labels_example: tuple[str, ...] = ()
+    together: tuple[tuple[str, ...], ...] = ()
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        return asdict(self) | {
+            "two_labels_example": list(self.two_labels_example),
+            "together": [list(names) for names in self.together],
+        }
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Findings:
+        """The inverse of :meth:`describe`; keys that are not there are empty.
+
+        Raises:
+            TypeError, ValueError, AttributeError: it is not such a record.
+        """
+        return cls(
+            folder=record.get("folder"),
+            left_out={str(reason): dict(found) for reason, found in record.get("left_out", {}).items()},
+            in_subfolders=int(record.get("in_subfolders", 0)),
+            kinds={str(kind): int(count) for kind, count in record.get("kinds", {}).items()},
+            shared={str(splits): int(count) for splits, count in record.get("shared", {}).items()},
+            two_labels=int(record.get("two_labels", 0)),
+            two_labels_example=tuple(str(name) for name in record.get("two_labels_example", [])),
+            together=tuple(tuple(str(name) for name in names) for names in record.get("together", [])),
+        )
+
+    def left_out_in_words(self) -> str:
+        """``3 not an image that can be opened (.txt), 1 hidden or of the system``; empty where nothing was."""
+        return ", ".join(
+            f"{found['count']:,} {reason}{_suffixes(found['examples']) if reason == NOT_AN_IMAGE else ''}"
+            for reason, found in self.left_out.items()
+        )
+
+    def remarks(self) -> list[str]:
+        """A line for each thing but the files that were left out."""
+        lines = []
+        if self.shared:
+            pairs = [_pair(splits, count) for splits, count in self.shared.items()]
+            lines.append(f"the same picture in two splits: {', '.join(pairs)}; accuracies on these are too good")
+        if self.two_labels:
+            example = f" ({' and '.join(printable(name) for name in self.two_labels_example)})"
+            lines.append(
+                f"the same picture under two classes: {self.two_labels:,} images"
+                f"{example if self.two_labels_example else ''}; no network can tell these apart"
+            )
+        if self.kinds:
+            lines.append(
+                f"mixed: {self.kinds['grey']:,} grey and {self.kinds['colour']:,} colour images for training;"
+                " all are read as colour"
+            )
+        return lines
+
+
+def _pair(splits: str, count: int) -> str:
+    one, other = splits.split("/")
+    return f"{count:,} of {other} also in {one}"
+
+
+def _suffixes(names: list[str]) -> str:
+    found = dict.fromkeys(os.path.splitext(name)[1].lower() or "no suffix" for name in names)
+    return f" ({', '.join(printable(suffix) for suffix in found)})"

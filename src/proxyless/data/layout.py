@@ -1,0 +1,285 @@
+"""Which folders of a data set are splits and which are classes; a layout that is probably misread is refused."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+from proxyless.data.tree import BESIDE, ELSEWHERE, LOOSE, NOT_AN_IMAGE, LeftOut, Tree
+from proxyless.errors import ProxylessError
+
+EXPECTED = "expected class folders of images, or train/ (and valid/, test/) with class folders in them"
+DEEPEST = 8  # folders that wrap others before it is no data set any more
+
+SPELLINGS = {
+    "train": ("train", "training", "trn"),
+    "valid": ("valid", "val", "validation", "validate", "dev", "development"),
+    "test": ("test", "testing", "tst", "eval", "evaluation"),
+}
+"""How people name the folders of splits, in any case, alone or with one of ``FILLERS``: ``Train_images``."""
+FILLERS = ("images", "image", "imgs", "img", "data", "dataset", "set", "split", "dir", "folder", "pictures", "photos")
+CONTAINERS = frozenset((*FILLERS, "jpegimages", "mask", "masks", "label", "labels", "annotations", "segmentation"))
+"""Folders of these names are not classes."""
+TABLES = (".csv", ".tsv", ".json", ".txt", ".xlsx", ".parquet", ".mat", ".xml")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """``base``: the folder that was read, the data set's own or one that it wraps. ``splits``: folders by ``train``,
+    ``valid``, ``test``; empty where the class folders lie right in ``base``.
+    """
+
+    base: str
+    splits: dict[str, str]
+
+
+def find_layout(tree: Tree, root: str, left_out: LeftOut) -> Layout:
+    """Raises :class:`ProxylessError` where the folder is probably not what it would be read as."""
+    base = root
+    for _ in range(DEEPEST):
+        layout = _splits(tree, base, left_out)
+        if layout is not None:
+            return layout
+        inside = tree.holding(base)
+        if len(inside) != 1:
+            break
+        only = os.path.join(base, inside[0])
+        if tree.listing(only).images or not tree.holding(only):  # a class, which the caller finds to be one alone
+            break
+        _leave_loose(tree, base, left_out)
+        base = only
+    _check_undivided(tree, base)
+    _leave_loose(tree, base, left_out)
+    return Layout(base, {})
+
+
+def split_of(name: str) -> tuple[str, str] | None:
+    """The split that a folder of this name holds, and the words beside: ``("train", "")`` for ``Train_set``,
+    ``("train", "seg")`` for ``seg_train``; None where it names none.
+    """
+    words = [word for word in re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()) if word]
+    kinds, rest = [], []
+    for word in words:
+        if kind := _kind(word):
+            kinds.append(kind)
+        elif word not in FILLERS:
+            rest.append(word)
+    return (kinds[0], " ".join(rest)) if len(kinds) == 1 else None
+
+
+def _kind(word: str) -> str | None:
+    for kind, spellings in SPELLINGS.items():
+        for spelling in spellings:
+            if word == spelling or (word.startswith(spelling) and word[len(spelling) :] in FILLERS):
+                return kind
+    return None
+
+
+def _splits(tree: Tree, base: str, left_out: LeftOut) -> Layout | None:
+    """The split folders of ``base``, if it has some."""
+    named = _named(tree, base)
+    divided = {kind: names for kind, names in named.items() if any(_is_divided(tree, base, name) for name in names)}
+    if "train" not in divided:
+        _check_train_is_there(tree, base, named, divided)
+        return None
+    if all(split_of(name) for name in _classes_below(tree, os.path.join(base, divided["train"][0]))):
+        if len(divided) == 1 and len(tree.holding(base)) == 1:
+            return None  # train/ wraps train/ and test/
+        train = os.path.join(base, divided["train"][0])
+        raise ProxylessError(f"{train}: its class folders have the names of splits; give {train}, or rename them")
+    for kind, names in named.items():
+        holding = [name for name in names if tree.holds_images(os.path.join(base, name))]
+        if len(holding) > 1 and len({tree.real(os.path.join(base, name)) for name in holding}) > 1:
+            raise ProxylessError(f"{base}: has both {holding[0]}/ and {holding[1]}/, both {kind}; keep one of them")
+        if holding and kind not in divided:
+            _refuse_flat(tree, base, holding[0])
+    chosen: dict[str, str] = {}
+    for kind in sorted(divided, key=lambda kind: _is_link(tree, base, divided[kind][0])):  # real folders first
+        name = next(name for name in divided[kind] if _is_divided(tree, base, name))
+        if tree.real(os.path.join(base, name)) in {tree.real(path) for path in chosen.values()}:
+            left_out.add(ELSEWHERE, os.path.join(base, name))
+        else:
+            chosen[kind] = os.path.join(base, name)
+    classes = _classes_below(tree, chosen["train"])
+    splits = {kind: _unwrapped(tree, chosen[kind], classes) for kind in SPELLINGS if kind in chosen}
+    _leave_beside(tree, base, {os.path.basename(path) for path in chosen.values()}, classes, splits, left_out)
+    _leave_loose(tree, base, left_out)
+    for kind, path in splits.items():
+        if path != chosen[kind]:
+            _leave_loose(tree, chosen[kind], left_out)
+        _leave_loose(tree, path, left_out)
+    return Layout(base, splits)
+
+
+def _named(tree: Tree, base: str) -> dict[str, list[str]]:
+    """Folders of ``base`` with the name of a split, by split, the usual spellings first.
+
+    A name with other words in it (``seg_train``) counts where several folders share these words.
+    """
+    found = [(name, split) for name in tree.listing(base).all_folders if (split := split_of(name))]
+    kinds_with: dict[str, set[str]] = {}
+    for _, (kind, rest) in found:
+        kinds_with.setdefault(rest, set()).add(kind)
+    named: dict[str, list[str]] = {}
+    for name, (kind, rest) in sorted(found, key=lambda item: (bool(item[1][1]), _rank(item[0]))):
+        if not rest or (len(kinds_with[rest]) > 1 and "train" in kinds_with[rest]):
+            named.setdefault(kind, []).append(name)
+    return {kind: named[kind] for kind in SPELLINGS if kind in named}
+
+
+def _rank(name: str) -> int:
+    spellings = [spelling for names in SPELLINGS.values() for spelling in names]
+    return spellings.index(name.lower()) if name.lower() in spellings else len(spellings)
+
+
+def _is_divided(tree: Tree, base: str, name: str) -> bool:
+    """Whether there are class folders with images in the folder ``name``. A data set of vehicles may well have a
+    *class* called train: only class folders inside make it a split.
+    """
+    return bool(tree.holding(os.path.join(base, name)))
+
+
+def _is_link(tree: Tree, base: str, name: str) -> bool:
+    return name in tree.listing(base).linked_folders
+
+
+def _classes_below(tree: Tree, folder: str) -> list[str]:
+    return tree.holding(_unwrapped(tree, folder, []))
+
+
+def _unwrapped(tree: Tree, folder: str, classes: list[str]) -> str:
+    """``folder``, or the one folder in it that holds the class folders: ``train/train/cat``, ``train/images/cat``."""
+    for _ in range(DEEPEST):
+        inside = tree.holding(folder)
+        if len(inside) != 1 or inside[0] in classes or tree.listing(folder).images:
+            break
+        below = os.path.join(folder, inside[0])
+        if tree.listing(below).images or not (set(tree.holding(below)) & set(classes) or len(tree.holding(below)) > 1):
+            break
+        folder = below
+    return folder
+
+
+def _check_train_is_there(tree: Tree, base: str, named: dict[str, list[str]], divided: dict[str, list[str]]) -> None:
+    if divided:
+        name = next(iter(divided.values()))[0]
+        if len(tree.holding(base)) > 1 or "train" not in _named(tree, os.path.join(base, name)):
+            raise ProxylessError(f"{base}: has {name}/ but no train/ with class folders; {EXPECTED}")
+        return
+    holding = tree.holding(base)
+    names = {name for of in named.values() for name in of}
+    if holding and set(holding) <= names:
+        _refuse_flat(tree, base, holding[0])
+    flat = [name for name in holding if name in names]
+    if "train" in named and len({split_of(name) for name in flat}) > 1:
+        others = _some([name for name in holding if name not in flat])
+        raise ProxylessError(
+            f"{base}: {_some(flat)} lie beside {others} and have no class folders in them; {EXPECTED}, or rename them"
+            " where they are classes"
+        )
+
+
+def _refuse_flat(tree: Tree, base: str, name: str) -> None:
+    """A split folder with images right in it: nothing says of which class they are."""
+    folder = os.path.join(base, name)
+    count = len(tree.listing(folder).images)
+    train = next((n for n in _named(tree, base).get("train", []) if _is_divided(tree, base, n)), None)
+    way = f"or give {os.path.join(base, train)}, of which images are then held out" if train else EXPECTED
+    raise ProxylessError(
+        f"{folder}: {count:,} images lie in it without class folders{_table_note(tree, base, folder)}; sort them into a"
+        f" folder for each class, {way}"
+    )
+
+
+def _table_note(tree: Tree, *folders: str) -> str:
+    """That a file of labels is not read, where there is one."""
+    for folder in folders:
+        for name, reason in tree.listing(folder).others:
+            if reason == NOT_AN_IMAGE and os.path.splitext(name)[1].lower() in TABLES:
+                return f", and labels in a file ({name}) are not read"
+    return ""
+
+
+def _check_undivided(tree: Tree, base: str) -> None:
+    listing, holding = tree.listing(base), tree.holding(base)
+    if not holding:
+        if listing.images:
+            raise ProxylessError(
+                f"{base}: its {len(listing.images):,} images lie in one folder, not in class folders"
+                f"{_table_note(tree, base)}; sort them into a folder for each class"
+            )
+        return
+    if all(name.lower() in CONTAINERS for name in holding) and any(
+        tree.listing(os.path.join(base, name)).images for name in holding
+    ):
+        _refuse_flat(tree, base, holding[0])
+    if len(holding) < 2:
+        return
+    for name in holding:
+        inside = os.path.join(base, name)
+        if "train" in (named := _named(tree, inside)) and _is_divided(tree, inside, named["train"][0]):
+            raise ProxylessError(
+                f"{inside}: has {named['train'][0]}/ with class folders in it, but would be read as one class of"
+                f" {base}; give {inside}"
+            )
+    _check_subfolders(tree, base, holding)
+
+
+def _check_subfolders(tree: Tree, base: str, classes: list[str]) -> None:
+    """Class folders whose images all lie in subfolders of the same names are hardly class folders."""
+    if any(tree.listing(os.path.join(base, name)).images for name in classes):
+        return
+    inside = [tree.holding(os.path.join(base, name)) for name in classes]
+    shared = [name for name, count in Counter(name for names in inside for name in names).items() if count > 1]
+    if not shared:
+        return
+    first = os.path.join(base, classes[0])
+    if all(split_of(name) for names in inside for name in names):
+        raise ProxylessError(
+            f"{base}: {shared[0]}/ and the like lie inside the class folders ({classes[0]}/{inside[0][0]}); put the"
+            f" split above the class, as in {inside[0][0]}/{classes[0]}"
+        )
+    if len(shared) > 1:
+        raise ProxylessError(
+            f"{base}: {_some(classes)} hold the same folders ({_some(shared)}), so that these are probably the classes;"
+            f" give one of them, such as {first}, or call them train/, valid/ and test/"
+        )
+
+
+def _leave_loose(tree: Tree, folder: str, left_out: LeftOut) -> None:
+    listing = tree.listing(folder)
+    for name, _, _ in listing.images:
+        left_out.add(LOOSE, os.path.join(folder, name))
+    for name, reason in listing.others:
+        left_out.add(reason, os.path.join(folder, name))
+
+
+def _leave_beside(
+    tree: Tree, base: str, used: set[str], classes: list[str], splits: dict[str, str], left_out: LeftOut
+) -> None:
+    real = {tree.real(os.path.join(base, name)) for name in used}
+    others = [name for name in tree.holding(base) if tree.real(os.path.join(base, name)) not in real]
+    for name in others:
+        path = os.path.join(base, name)
+        if len(set(tree.holding(path)) & set(classes)) > 1:
+            raise ProxylessError(
+                f"{path}: holds the class folders of train/, but its name is not that of a split; rename it to valid or"
+                f" test, or move it away"
+            )
+    flat = [name for name in others if tree.listing(os.path.join(base, name)).images]
+    if flat and len(splits) == 1:
+        train = splits["train"]
+        raise ProxylessError(
+            f"{base}: {_some(others)} with images beside {os.path.basename(train)}/, which may be a split or a class;"
+            f" give {train} where it is the data set, or move its class folders' images right into it"
+        )
+    for name in others:
+        path = os.path.join(base, name)
+        if count := tree.count_images(path):
+            left_out.add(BESIDE, path, count)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(f"{name}/" for name in names[:3]) + (", ..." if len(names) > 3 else "")
