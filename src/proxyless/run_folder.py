@@ -176,18 +176,34 @@ def check_same(run: RunFolder, wanted: Settings, data: Mapping[str, Any]) -> Non
     if not run.config.exists():
         return
     before = settings.load(run.config)
-    if before != wanted:
-        names = [item.name for item in settings.describe() if value(before, item.name) != value(wanted, item.name)]
+    record = files.read_json(run.data)
+    same = _same_images(record, json.loads(json.dumps(data)))
+    names = [item.name for item in settings.describe() if value(before, item.name) != value(wanted, item.name)]
+    if same and "data" in names:  # the same images lie elsewhere now
+        names.remove("data")
+    if names:
         first = names[0]
         raise ProxylessError(
             f"--out {run.path}: holds another run ({first} is {value(before, first)!r} there and"
             f" {value(wanted, first)!r} here); choose another --out, or remove the folder"
         )
-    record = files.read_json(run.data)
-    if record != json.loads(json.dumps(data)):
+    if not same:
         raise ProxylessError(
             f"--out {run.path}: its images have changed since that run began; restore them, or choose another --out"
         )
+
+
+_WHERE_AND_WHAT_ELSE = ("source", "split_method", "skipped", "found", "remarks")
+"""Of a data set's description: where its images lie, and what was noticed beside them."""
+
+
+def _same_images(record: Any, now: Mapping[str, Any]) -> bool:
+    """Whether two descriptions are of the same images, divided and prepared in the same way; one of before has fewer
+    keys.
+    """
+    return isinstance(record, dict) and all(
+        now.get(key) == value for key, value in record.items() if key not in _WHERE_AND_WHAT_ELSE
+    )
 
 
 def open_run(run: RunFolder, wanted: Settings, data: Mapping[str, Any]) -> None:
