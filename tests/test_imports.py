@@ -17,7 +17,17 @@ REPOSITORY = Path(__file__).parent.parent
 
 # Package or module -> what it may import of ours, beside itself. Read from top to bottom: imports point upwards only.
 FILES = {"errors", "reading", "fields", "files"}
-CORE = FILES | {"choice", "supernet", "architecture", "checkpoints"}
+CORE = FILES | {
+    "inputs",
+    "replay",
+    "modes",
+    "choice",
+    "inspection",
+    "copying",
+    "supernet",
+    "architecture",
+    "checkpoints",
+}
 ALLOWED = {
     "errors": set(),
     "reading": {"errors"},
@@ -25,9 +35,14 @@ ALLOWED = {
     "yaml_files": {"errors", "reading"},
     "files": {"errors", "reading"},
     "checkpoints": {"errors", "reading"},
-    "choice": set(),
-    "supernet": {"choice"},
-    "architecture": FILES | {"choice", "supernet"},
+    "inputs": {"errors"},
+    "replay": {"errors"},
+    "modes": {"errors"},
+    "copying": {"errors"},
+    "choice": {"errors", "inputs", "replay"},
+    "inspection": {"choice", "errors", "inputs", "modes"},
+    "supernet": {"choice", "inputs", "inspection", "modes", "replay"},
+    "architecture": FILES | {"choice", "copying", "supernet"},
     "settings": FILES | {"yaml_files"},
     "progress": {"files"},
     "spaces": CORE,

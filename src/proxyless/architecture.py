@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from proxyless import files
 from proxyless.choice import Choice, settled
+from proxyless.copying import copied
 from proxyless.errors import ProxylessError, meant
 from proxyless.fields import Fields
 from proxyless.supernet import Supernet
@@ -91,16 +92,54 @@ def derive(network: nn.Module, architecture: Architecture | Sequence[int]) -> nn
     """A copy of ``network`` (or of a supernet's) with every choice replaced by its candidate, weights included.
 
     Redundant paths are gone (paper, section 3.2.1): an ordinary module with no trace of the search.
+
+    Raises:
+        ProxylessError: the architecture is of another network, or a part that it takes cannot be copied or is a lazy
+            module that has no weights yet.
     """
     supernet = network if isinstance(network, Supernet) else Supernet(network)
     path = architecture.path(supernet) if isinstance(architecture, Architecture) else list(architecture)
-    replaced = {
-        id(choice): settled(choice, index) for choice, index in zip(supernet.choices.values(), path, strict=True)
-    }
+    taken = {id(choice): index for choice, index in zip(supernet.choices.values(), path, strict=True)}
     # Choices left out of the copy by naming their replacement in the memo: the unused candidates are never copied.
     memo: dict[int, Any] = {}
-    for choice in reversed(list(supernet.choices.values())):  # inner choices of a candidate before the outer one
-        memo[id(choice)] = copy.deepcopy(replaced[id(choice)], memo)
-    compact: nn.Module = copy.deepcopy(supernet.network, memo)
+
+    def replace(module: nn.Module) -> None:
+        for choice in module.modules():
+            if isinstance(choice, Choice) and id(choice) not in memo:
+                index = taken[id(choice)]
+                candidate = settled(choice, index)
+                replace(candidate)  # inner choices of a candidate before the outer one
+                memo[id(choice)] = copied(candidate, memo, called=_called(choice, index))
+
+    replace(supernet.network)
+    compact = copied(supernet.network, memo)
     assert not any(isinstance(module, Choice) for module in compact.modules())
+    _check_weights(supernet, path, compact)
     return compact
+
+
+def _check_weights(supernet: Supernet, path: Sequence[int], compact: nn.Module) -> None:
+    """Make sure that no lazy module of ``compact`` waits for its first input."""
+    if not any(_waits(part) for part in compact.modules()):
+        return
+    taken = zip(supernet.choices.values(), path, strict=True)
+    held = {_called(choice, index): choice.candidate(index) for choice, index in taken}
+    called, part = next(
+        (called, part)
+        for called, module in {**held, "the network": compact}.items()
+        for part in module.modules()
+        if _waits(part)
+    )
+    raise ProxylessError(
+        f"{called} holds a {type(part).__name__} that was never run and has no weights yet: run"
+        " supernet.input_shapes(example) first, which runs every candidate once"
+    )
+
+
+def _called(choice: Choice, index: int) -> str:
+    return f"candidate {choice.operations[index]} of choice {choice.name}"
+
+
+def _waits(module: nn.Module) -> bool:
+    own = (*module._parameters.values(), *module._buffers.values())
+    return any(tensor is not None and is_lazy(tensor) for tensor in own)

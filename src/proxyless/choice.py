@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from proxyless import replay
+from proxyless.errors import ContractError
+from proxyless.inputs import Inputs, first_tensor
 
 
 class Zero(nn.Module):
@@ -15,15 +19,15 @@ class Zero(nn.Module):
     0 ms and 0 MACs, and may only stand where the other candidates keep the shape of their input.
     """
 
-    def forward(self, x: Tensor, *rest: Tensor) -> Tensor:
-        """Zeros of the shape of ``x``."""
-        return torch.zeros_like(x)
+    def forward(self, *inputs: Any, **keywords: Any) -> Tensor:
+        """Zeros of the shape of the first tensor."""
+        return torch.zeros_like(first_tensor(inputs, keywords))
 
 
 class Gating(Protocol):
     """How a choice mixes its candidates while architecture gradients are computed; an update rule brings its own."""
 
-    def mix(self, choice: Choice, inputs: tuple[Tensor, ...]) -> Tensor:
+    def mix(self, choice: Choice, inputs: tuple[Any, ...], **keywords: Any) -> Tensor:
         """The output of the active candidate, connected to the gates so that they receive a gradient."""
         ...
 
@@ -36,16 +40,19 @@ class Choice(nn.Module):
     the candidates, the output of ``Zero`` is truly zero, and its gate gradient with it.
 
     Args:
-        candidates: the operations by name, in order. Any modules that take the same tensors and return one tensor of
-            the same shape. They must not change their input in place: other candidates may be run on it.
-        shortcut: add the first input to the output.
+        candidates: the operations by name, in order. Any modules that take the same arguments, at least one of them a
+            tensor, and return one tensor of the same shape. They must not change their input in place: other
+            candidates may be run on it.
+        shortcut: add the first input tensor to the output.
 
     Raises:
         ValueError: fewer than two candidates, or a name that PyTorch's modules use themselves, such as ``double``.
 
     Attributes:
         active: index of the candidate that runs; plain state, set by the supernet.
+        name: what the supernet calls it; for messages.
         gating: set by an architecture update for the length of one forward pass, otherwise None.
+        again: index of the candidate that a backward pass runs again, see :mod:`proxyless.replay`.
     """
 
     def __init__(self, *, shortcut: bool = False, **candidates: nn.Module) -> None:
@@ -59,7 +66,10 @@ class Choice(nn.Module):
         self.operations: tuple[str, ...] = tuple(candidates)
         self.shortcut = shortcut
         self.active = 0
+        self.name = f"of {', '.join(candidates)}"
         self.gating: Gating | None = None
+        self.again: int | None = None
+        self.ran = 0
 
     def __len__(self) -> int:
         return len(self.operations)
@@ -68,16 +78,46 @@ class Choice(nn.Module):
         """The candidate operation at ``index``."""
         return self.candidates[self.operations[index]]
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Run the active candidate on ``inputs``, which it must accept; the shortcut adds the first of them."""
+    def run(self, index: int, inputs: Inputs) -> Tensor:
+        """The output of the candidate at ``index`` alone.
+
+        Raises:
+            ContractError: it changes its input in place, or returns something else than one tensor.
+        """
+        before = inputs.versions()
+        output: Any = self.candidate(index)(*inputs.positional, **inputs.keywords)
+        called = f"candidate {self.operations[index]} of choice {self.name}"
+        if inputs.versions() != before:
+            raise ContractError(
+                f"{called} changes its input in place, on which the shortcut and other candidates rely: give what"
+                " changes it, an activation for one, inplace=False"
+            )
+        if not isinstance(output, Tensor):
+            raise ContractError(
+                f"{called} returns a {type(output).__name__}: wrap it in a module that returns one tensor"
+            )
+        return output
+
+    def forward(self, *inputs: Any, **keywords: Any) -> Tensor:
+        """Run the active candidate on the arguments, which it must accept; the shortcut adds the first tensor."""
+        given = Inputs.of(inputs, keywords)
+        x = given.first(f"choice {self.name}")
         if self.gating is not None:
-            mixed = self.gating.mix(self, inputs)
+            mixed = self.gating.mix(self, inputs, **keywords)
         else:
-            candidate = self.candidate(self.active)
-            if self.shortcut and isinstance(candidate, Zero):
-                return inputs[0]
-            mixed = candidate(*inputs)
-        return inputs[0] + mixed if self.shortcut else mixed
+            index = replay.candidate(self)
+            if self.shortcut and isinstance(self.candidate(index), Zero):
+                return x.clone()
+            mixed = self.run(index, given)
+            if not self.shortcut and given.hold(mixed):
+                return mixed.clone()  # so that what follows may change the output in place, whichever candidate ran
+        if not self.shortcut:
+            return mixed
+        if mixed.shape != x.shape:
+            raise ContractError(
+                f"choice {self.name} adds a shortcut of shape {tuple(x.shape)} to an output of {tuple(mixed.shape)}"
+            )
+        return x + mixed
 
     def extra_repr(self) -> str:
         return f"shortcut={self.shortcut}, active={self.operations[self.active]!r}"
@@ -90,9 +130,19 @@ class Residual(nn.Module):
         super().__init__()
         self.operation = operation
 
-    def forward(self, x: Tensor, *rest: Tensor) -> Tensor:
-        """The sum of the first input and the operation's output."""
-        return x + self.operation(x, *rest)
+    def forward(self, *inputs: Any, **keywords: Any) -> Tensor:
+        """The sum of the first tensor and the operation's output."""
+        x = first_tensor(inputs, keywords)
+        output: Tensor = self.operation(*inputs, **keywords)
+        return x + output
+
+
+class Skip(nn.Identity):
+    """What is left of a choice with a shortcut once its candidate is ``Zero``: the first tensor, as it is."""
+
+    def forward(self, *inputs: Any, **keywords: Any) -> Tensor:
+        """The first tensor."""
+        return first_tensor(inputs, keywords)
 
 
 def settled(choice: Choice, index: int) -> nn.Module:
@@ -100,4 +150,4 @@ def settled(choice: Choice, index: int) -> nn.Module:
     candidate = choice.candidate(index)
     if not choice.shortcut:
         return candidate
-    return nn.Identity() if isinstance(candidate, Zero) else Residual(candidate)
+    return Skip() if isinstance(candidate, Zero) else Residual(candidate)

@@ -31,6 +31,10 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+class ContractError(ProxylessError, ValueError):
+    """A module or a batch that a search cannot use as it is; names the choice and the candidate."""
+
+
 def first_line(error: BaseException) -> str:
     """What a foreign exception says, in one line."""
     lines = str(error).strip().splitlines()

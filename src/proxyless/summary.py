@@ -10,9 +10,12 @@ import torch
 
 from proxyless.architecture import Architecture
 from proxyless.choice import Zero, settled
+from proxyless.inputs import Inputs
+from proxyless.inspection import inspect
 from proxyless.latency.operators import count_macs, example_inputs
 from proxyless.latency.table import LatencyTable
-from proxyless.supernet import Supernet, evaluation
+from proxyless.modes import evaluation
+from proxyless.supernet import Supernet
 
 PACKAGES = ("proxyless", "torch", "torchvision", "timm", "onnx", "onnxruntime", "numpy")
 
@@ -20,26 +23,29 @@ PACKAGES = ("proxyless", "torch", "torchvision", "timm", "onnx", "onnxruntime", 
 def layers(
     supernet: Supernet, architecture: Architecture, table: LatencyTable, input_shape: tuple[int, ...]
 ) -> list[dict[str, Any]]:
-    """One entry for each choice: its name, the operation taken, input and output shape, MACs and predicted ms."""
+    """One entry for each choice: its name, the operation taken, input and output shape, MACs and predicted ms.
+
+    MACs and ms are those of all runs, shapes those of the first; ``runs`` says how many there are, where several.
+    """
     path = architecture.path(supernet)
-    shapes = supernet.input_shapes(*example_inputs(((1, *input_shape),)))
+    example = Inputs(example_inputs(((1, *input_shape),)))
+    runs = inspect(supernet.network, supernet.choices, example).always()
     rows = table.rows
     found = []
     for (name, choice), index in zip(supernet.choices.items(), path, strict=True):
-        inputs, module, taken = example_inputs(shapes[name]), settled(choice, index), choice.operations[index]
+        module, taken, first = settled(choice, index), choice.operations[index], runs[name][0]
         with evaluation(module), torch.no_grad():
-            output = module(*inputs)
-        found.append(
-            {
-                "name": name,
-                "operation": taken,
-                "input": list(inputs[0].shape[1:]),
-                "output": list(output.shape[1:]),
-                "macs": count_macs(module, inputs),
-                "ms": rows[name][taken],
-                "skipped": isinstance(choice.candidate(index), Zero),
-            }
-        )
+            output = module(*first.positional, **first.keywords)
+        layer = {
+            "name": name,
+            "operation": taken,
+            "input": list(first.shapes[0][1:]),
+            "output": list(output.shape[1:]),
+            "macs": sum(count_macs(run.bound(module), run.tensors) for run in runs[name]),
+            "ms": rows[name][taken],
+            "skipped": isinstance(choice.candidate(index), Zero),
+        }
+        found.append(layer | ({"runs": len(runs[name])} if len(runs[name]) > 1 else {}))
     return found
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
+from proxyless import replay
 from proxyless.choice import Choice
+from proxyless.inputs import Inputs, Shapes
+from proxyless.inspection import inspect
+from proxyless.modes import batch_statistics, evaluation
 
-Shapes = tuple[tuple[int, ...], ...]
-"""Shapes of the tensors one module receives, batch dimension included."""
+__all__ = ["Shapes", "SharedStart", "Supernet", "batch_statistics", "evaluation"]
 
 
 class SharedStart(Protocol):
@@ -64,6 +67,9 @@ class Supernet(nn.Module):
         self.choices = {name: module for name, module in network.named_modules() if isinstance(module, Choice)}
         if not self.choices:
             raise ValueError("the network holds no Choice: there is nothing to search")
+        for name, choice in self.choices.items():
+            choice.name = name
+        self._lazy = any(is_lazy(tensor) for tensor in (*network.parameters(), *network.buffers()))
         self.generator = torch.Generator().manual_seed(seed)
         self.temperature = 1.0
         widest = max(len(choice) for choice in self.choices.values())
@@ -71,9 +77,25 @@ class Supernet(nn.Module):
         self.register_buffer("mask", mask, persistent=False)
         self.alpha = nn.Parameter(torch.randn(mask.shape, generator=self.generator) * init_std)
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """The network's output along the current path."""
-        return self.network(*inputs)
+    def forward(self, *inputs: Any, **keywords: Any) -> Any:
+        """The network's output along the current path.
+
+        What the backward pass runs again (torch.utils.checkpoint) follows this path as well, whatever the path is then.
+        """
+        if self._lazy:
+            inspect(self.network, self.choices, Inputs.of(inputs, keywords))
+            self._lazy = False
+        replay.begin(self.choices)
+        outputs = self.network(*inputs, **keywords)
+        replay.note(self.choices, outputs)
+        return outputs
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Supernet:
+        alpha = self.alpha.detach()
+        super()._apply(fn, recurse)
+        if self.alpha.dtype in (torch.float16, torch.bfloat16):  # in which a step of 1e-3 would be lost
+            self.alpha.data = alpha.to(self.alpha.device, torch.float32)
+        return self
 
     # -- probabilities and paths --
 
@@ -131,73 +153,14 @@ class Supernet(nn.Module):
         """The parameters of the network, without the architecture parameters."""
         return self.network.parameters()
 
-    def input_shapes(self, *example: Tensor) -> dict[str, Shapes]:
-        """Shapes that each choice receives when the network runs on ``example``.
+    def input_shapes(self, *example: Any, **keywords: Any) -> dict[str, Shapes]:
+        """Shapes of the tensors that each choice receives when the network runs on ``example``.
 
-        Every choice is met even where choices are nested in candidates of others. The path, the mode of the modules
-        and their statistics are left as they were.
+        Every choice and candidate is run, also where choices are nested in candidates of others, so that lazy modules
+        take their shapes. The path, the mode of the modules, their buffers and random generators stay as they were.
 
         Raises:
-            ValueError: a choice is never run, or one of its candidates returns another shape than the first.
+            ContractError: a choice is never run, is run on different shapes, or has a candidate that cannot be one
+                beside the others; see :func:`proxyless.inspection.inspect`.
         """
-        seen: dict[str, tuple[Tensor, ...]] = {}
-        hooks = [
-            choice.register_forward_pre_hook(lambda _, inputs, name=name: seen.setdefault(name, inputs) and None)
-            for name, choice in self.choices.items()
-        ]
-        before = self.path
-        try:
-            with evaluation(self.network), torch.no_grad():
-                for index in range(self.mask.shape[1]):
-                    self.path = [min(index, len(choice) - 1) for choice in self.choices.values()]
-                    self.network(*example)
-                    if len(seen) == len(self.choices):
-                        break
-                for name, choice in self.choices.items():
-                    if name not in seen:
-                        raise ValueError(f"choice {name} is never run by the network")
-                    self._check_shapes(name, choice, seen[name])
-        finally:
-            self.path = before
-            for hook in hooks:
-                hook.remove()
-        return {name: tuple(tuple(x.shape) for x in seen[name]) for name in self.choices}
-
-    @staticmethod
-    def _check_shapes(name: str, choice: Choice, inputs: tuple[Tensor, ...]) -> None:
-        outputs = {op: tuple(choice.candidates[op](*inputs).shape) for op in choice.operations}
-        if choice.shortcut:
-            outputs["the shortcut"] = tuple(inputs[0].shape)
-        if len(set(outputs.values())) > 1:
-            raise ValueError(f"candidates of choice {name} return different shapes: {outputs}")
-
-
-@contextmanager
-def evaluation(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; every part then returns to the mode that it had."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
-
-
-@contextmanager
-def batch_statistics(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode, but batch norm normalises by the statistics of the batch and leaves its running ones alone.
-
-    The running statistics of a supernet mix those of all sampled paths and fit none of them (authors' defaults), so
-    both the evaluation of a path and the architecture step use the batch's own.
-    """
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    with evaluation(network):
-        for norm in norms:
-            norm.train()
-            norm.track_running_stats = False
-        try:
-            yield
-        finally:
-            for norm in norms:
-                norm.track_running_stats = True
+        return inspect(self.network, self.choices, Inputs.of(example, keywords)).shapes()

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from proxyless import Choice, Supernet, Zero
 from proxyless.latency.table import CostTable
+from proxyless.modes import batch_statistics
 from proxyless.search.gradient import AllPathUpdate, Looked, TwoPathUpdate, alpha_gradient
 from proxyless.search.objective import BudgetLoss, TaskOnly
-from proxyless.supernet import batch_statistics
 
 criterion = nn.functional.cross_entropy
 temperatures = pytest.mark.parametrize("temperature", [1.0, 0.5, 2.0])

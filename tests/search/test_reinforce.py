@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from proxyless import ProxylessError, Supernet
 from proxyless.latency.table import CostTable
+from proxyless.modes import batch_statistics
 from proxyless.search import reinforce
 from proxyless.search.blackbox import explore
 from proxyless.search.reinforce import (
@@ -24,7 +25,6 @@ from proxyless.search.reinforce import (
     top1,
 )
 from proxyless.search.reward import AccuracyReward, BudgetReward, LatencyReward
-from proxyless.supernet import batch_statistics
 
 COUNTS = (3, 2, 3)
 PATHS = list(product(*map(range, COUNTS)))

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from proxyless import Supernet
+from proxyless.modes import batch_statistics
 from proxyless.spaces import make, shared_start
 from proxyless.spaces.mobilenet import MobileNetSpace
-from proxyless.supernet import batch_statistics
 
 SPACE = MobileNetSpace(classes=4, channels=1, image_size=16, depths=(2, 1, 1, 1, 1, 1), width=0.25)
 

@@ -14,7 +14,7 @@ from proxyless import files
 from proxyless.errors import ProxylessError, first_line
 from proxyless.export.litert_session import SIGNATURE, Session, imported, run
 from proxyless.export.silence import silence
-from proxyless.supernet import evaluation
+from proxyless.modes import evaluation
 
 
 def to_tflite(module: nn.Module, inputs: Sequence[Tensor]) -> bytes:

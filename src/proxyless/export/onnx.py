@@ -19,7 +19,7 @@ from proxyless.errors import ProxylessError, first_line
 from proxyless.export.onnx_session import input_names, run, session
 from proxyless.export.plain import OPSET, with_lowest_versions, without_subnormals
 from proxyless.export.silence import silence
-from proxyless.supernet import evaluation
+from proxyless.modes import evaluation
 
 
 @dataclass(frozen=True)

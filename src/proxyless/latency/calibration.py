@@ -8,7 +8,8 @@ import numpy as np
 from scipy.optimize import lsq_linear
 
 from proxyless.architecture import Architecture
-from proxyless.latency.table import LatencyTable, Rows
+from proxyless.latency.operators import parts
+from proxyless.latency.table import Entry, LatencyTable, Rows
 
 NOISE = 0.01
 """Standard deviation of a measured network, as a share of its latency."""
@@ -36,7 +37,7 @@ def calibrated(table: LatencyTable, weight_mib: Rows) -> LatencyTable:
         return table
     chosen = [[(name, op) for name, op in network.choices.items()] for network in networks]
     sums = np.array([sum(table.entries[name][op].ms for name, op in pairs) for pairs in chosen])
-    blocks = np.array([sum(table.entries[name][op].ms > 0 for name, op in pairs) for pairs in chosen], dtype=float)
+    blocks = np.array([sum(_calls(table.entries[name][op]) for name, op in pairs) for pairs in chosen], dtype=float)
     weights = np.array([sum(weight_mib[name][op] for name, op in pairs) for pairs in chosen])
     measured = np.array([network.measured_ms for network in networks])
     usual = float(np.median(sums))
@@ -56,7 +57,9 @@ def calibrated(table: LatencyTable, weight_mib: Rows) -> LatencyTable:
         name: {
             op: replace(
                 entry,
-                in_network_ms=max(0.0, (1 + change) * entry.ms + per_block + per_mib * weight_mib[name][op])
+                in_network_ms=max(
+                    0.0, (1 + change) * entry.ms + per_block * _calls(entry) + per_mib * weight_mib[name][op]
+                )
                 if entry.ms
                 else 0.0,
             )
@@ -66,6 +69,11 @@ def calibrated(table: LatencyTable, weight_mib: Rows) -> LatencyTable:
     }
     correction = {"factor": 1 + change, "ms_per_block": per_block, "ms_per_mib": per_mib}
     return replace(table, fixed_ms=fixed, entries=entries, correction=correction)
+
+
+def _calls(entry: Entry) -> int:
+    """Blocks that a candidate is in a network: its runs, none where it takes no time."""
+    return max(1, len(parts(entry.operator))) if entry.ms > 0 else 0
 
 
 def predictions(table: LatencyTable) -> list[tuple[float, float]]:

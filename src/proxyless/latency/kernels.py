@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from proxyless.supernet import evaluation
+from proxyless.modes import evaluation
 
 
 class Kind(StrEnum):

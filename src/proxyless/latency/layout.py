@@ -6,11 +6,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import nn
 
 from proxyless.choice import settled
-from proxyless.errors import ProxylessError
-from proxyless.latency.operators import example_inputs, signature
+from proxyless.errors import ContractError, ProxylessError
+from proxyless.inputs import Inputs
+from proxyless.inspection import inspect
+from proxyless.latency.operators import example_inputs, joined, parts, signature
 from proxyless.latency.rounds import Interval
 from proxyless.latency.table import Entry, LatencyTable, Rows
 from proxyless.supernet import Shapes, Supernet
@@ -35,7 +38,8 @@ class Layout:
 
     Args:
         operators: by signature, see :func:`proxyless.latency.operators.signature`.
-        candidates: signature of each candidate by choice; None where nothing is run: an identity, or Zero beside a
+        candidates: signature of each candidate by choice, of one that is run several times those of its runs, see
+            :func:`proxyless.latency.operators.joined`; None where nothing is run: an identity, or Zero beside a
             shortcut.
     """
 
@@ -45,13 +49,16 @@ class Layout:
     def names(self) -> dict[str, str]:
         """What each operator is called in messages, by signature: one of the candidates that run it."""
         return {
-            key: f"{op} of choice {name}" for name, row in self.candidates.items() for op, key in row.items() if key
+            part: f"{op} of choice {name}"
+            for name, row in self.candidates.items()
+            for op, key in row.items()
+            for part in parts(key)
         }
 
     def weight_mib(self) -> Rows:
-        """MiB of weights of each candidate."""
+        """MiB of weights of each candidate, counted once however often it runs."""
         return {
-            name: {op: self.operators[key].weight_bytes / 2**20 if key else 0.0 for op, key in row.items()}
+            name: {op: self.operators[parts(key)[0]].weight_bytes / 2**20 if key else 0.0 for op, key in row.items()}
             for name, row in self.candidates.items()
         }
 
@@ -71,10 +78,14 @@ class Layout:
         for name, row in self.candidates.items():
             entries[name] = {}
             for operation, key in row.items():
-                if key and key not in known:
+                runs = parts(key)
+                if any(part not in known for part in runs):
                     raise ProxylessError(f"no measurement of candidate {operation} of choice {name}")
-                time = known[key] if key else Interval(0.0, 0.0, 0.0)
-                entries[name][operation] = Entry(time.ms, time.low_ms, time.high_ms, time.ms, key, key not in predicted)
+                times = [known[part] for part in runs]
+                ms = sum(time.ms for time in times)
+                low, high = sum(time.low_ms for time in times), sum(time.high_ms for time in times)
+                measured = not any(part in predicted for part in runs)
+                entries[name][operation] = Entry(ms, low, high, ms, key, measured)
         return LatencyTable(device, 0.0, entries)
 
     def check(self, table: LatencyTable, source: str) -> None:
@@ -94,20 +105,27 @@ class Layout:
 
 
 def layout(supernet: Supernet, shapes: Shapes) -> Layout:
-    """The operators of ``supernet``, which is on the CPU, for network inputs of ``shapes`` (batch included)."""
-    inputs = supernet.input_shapes(*example_inputs(shapes))
+    """The operators of ``supernet``, which is on the CPU, for network inputs of ``shapes`` (batch included).
+
+    Raises:
+        ContractError: what a choice runs depends on what others take, or it is given tensors of another type than
+            float32; names it.
+    """
+    runs = inspect(supernet.network, supernet.choices, Inputs(example_inputs(shapes))).always()
     operators: dict[str, Operator] = {}
     candidates: dict[str, dict[str, str | None]] = {}
     for name, choice in supernet.choices.items():
+        for dtype in {tensor.dtype for run in runs[name] for tensor in run.tensors} - {torch.float32}:
+            raise ContractError(f"choice {name} is given a tensor of {dtype}: candidates are timed on float32 alone")
         candidates[name] = {}
         for index, operation in enumerate(choice.operations):
             module = settled(choice, index)
-            if isinstance(module, nn.Identity):
-                candidates[name][operation] = None  # nothing is run
-                continue
-            key = signature(module, example_inputs(inputs[name]))
-            candidates[name][operation] = key
-            operators.setdefault(key, Operator(module, inputs[name]))
+            keys = []
+            for run in () if isinstance(module, nn.Identity) else runs[name]:  # nothing is run by an identity
+                bound = run.bound(module)
+                keys.append(signature(bound, example_inputs(run.shapes)))
+                operators.setdefault(keys[-1], Operator(bound, run.shapes))
+            candidates[name][operation] = joined(keys)
     return Layout(operators, candidates)
 
 

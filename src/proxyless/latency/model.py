@@ -104,15 +104,14 @@ class LatencyModel:
             ProxylessError: an operator cannot be predicted; names the candidate.
         """
         times = dict(known or {})
-        for name, row in layout.candidates.items():
-            for operation, key in row.items():
-                if key is None or key in times:
-                    continue
-                operator = layout.operators[key]
-                try:
-                    times[key] = self.predict(kernels(operator.module, example_inputs(operator.shapes)))
-                except ProxylessError as error:
-                    raise ProxylessError(f"candidate {operation} of choice {name}: {error}") from None
+        names = layout.names()
+        for key, operator in layout.operators.items():
+            if key in times:
+                continue
+            try:
+                times[key] = self.predict(kernels(operator.module, example_inputs(operator.shapes)))
+            except ProxylessError as error:
+                raise ProxylessError(f"candidate {names[key]}: {error}") from None
         return layout.table(times, device, predicted=times.keys() - (known or {}).keys())
 
     def save(self, path: str | Path) -> None:

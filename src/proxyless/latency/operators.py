@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
 
-from proxyless.supernet import Shapes, evaluation
+from proxyless.inputs import Shapes
+from proxyless.modes import evaluation
 
 # Bookkeeping of autograd and views that no runtime executes.
 _FREE = ("detach", "alias", "lift_fresh")
@@ -66,6 +67,16 @@ def signature(module: nn.Module, inputs: Sequence[Tensor]) -> str:
     with evaluation(module), torch.no_grad(), _Recorder() as recorder:
         module(*inputs)
     return hashlib.sha256("\n".join(recorder.lines).encode()).hexdigest()[:24]
+
+
+def joined(signatures: Sequence[str]) -> str | None:
+    """One text for the operators that a candidate runs one after the other, None for no operator."""
+    return "+".join(signatures) or None
+
+
+def parts(signatures: str | None) -> list[str]:
+    """What :func:`joined` joined."""
+    return signatures.split("+") if signatures else []
 
 
 def count_macs(module: nn.Module, inputs: Sequence[Tensor]) -> int:

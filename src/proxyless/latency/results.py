@@ -21,6 +21,7 @@ from proxyless.latency.adapt import adapt
 from proxyless.latency.bundle_runner import BUNDLE, RESULTS
 from proxyless.latency.calibration import calibrated
 from proxyless.latency.layout import Layout, layout
+from proxyless.latency.operators import parts
 from proxyless.latency.rounds import Conditions, Interval
 from proxyless.latency.table import Entry, LatencyTable, MeasuredNetwork
 from proxyless.supernet import Shapes, Supernet
@@ -45,7 +46,7 @@ class Manifest:
         input_shape: of one input, without the batch.
         batch: images in one inference.
         precision: of weights and activations.
-        candidates: signature of each candidate by choice; None where nothing is run.
+        candidates: signature of each candidate by choice, as :class:`proxyless.latency.layout.Layout` has it.
         operators: file of each operator by signature.
         networks: the whole networks.
     """
@@ -164,13 +165,14 @@ def table_of(results: Results, supernet: Supernet) -> LatencyTable:
     source, manifest = results.source, results.manifest
     for name, row in found.candidates.items():
         for operation, key in row.items():
-            if key and key not in manifest.operators:
-                raise ProxylessError(f"{source}: the manifest has no file of {operation} of choice {name}")
-            if key and _stem(manifest.operators[key]) not in results.times:
-                raise ProxylessError(
-                    f"{source}: no time of {operation} of choice {name}, which is {manifest.operators[key]}; time it,"
-                    " or give tables of other devices by --adapt"
-                )
+            for part in parts(key):
+                if part not in manifest.operators:
+                    raise ProxylessError(f"{source}: the manifest has no file of {operation} of choice {name}")
+                if _stem(manifest.operators[part]) not in results.times:
+                    raise ProxylessError(
+                        f"{source}: no time of {operation} of choice {name}, which is {manifest.operators[part]}; time"
+                        " it, or give tables of other devices by --adapt"
+                    )
     known = {
         key: results.times[_stem(file)] for key, file in manifest.operators.items() if _stem(file) in results.times
     }

@@ -122,7 +122,8 @@ class Entry:
     Args:
         ms: measured by itself, with the interval ``low_ms`` to ``high_ms``.
         in_network_ms: what the table reckons with: ``ms`` with the correction fitted on whole networks.
-        operator: signature of what was measured; None in a table that somebody else measured.
+        operator: signature of what was measured, of each of its runs (joined by +) where there are several; None in a
+            table that somebody else measured.
         measured: whether ``ms`` was measured, not predicted from others like it, see :mod:`proxyless.latency.model`.
     """
 

@@ -6,12 +6,12 @@ one backward pass through the active path, and moves the architecture parameters
     dL/dalpha_i = sum_j dL/dg_j * p_j * (delta_ij - p_i) / T                              (Eq. 4)
 
 with p the softmax of alpha / T over the candidates it looks at; the paper's temperature T is 1. :class:`TwoPathUpdate`
-looks at two sampled candidates, :class:`AllPathUpdate` at all of them and recomputes the inactive outputs one after the
-other.
+looks at two sampled candidates, :class:`AllPathUpdate` at all of them.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,12 +22,16 @@ from torch import Tensor
 
 from proxyless.architecture import Architecture, architecture_of
 from proxyless.checkpoints import load_optimizer
-from proxyless.choice import Choice, Gating, Zero
+from proxyless.choice import Gating, Zero
+from proxyless.errors import ProxylessError
+from proxyless.modes import batch_statistics
+from proxyless.search.batches import Forward, detached, pair
 from proxyless.search.budget import best_under_budget
+from proxyless.search.gates import Gates, Noting, Ran, gradients
 from proxyless.search.objective import BudgetLoss, Objective
-from proxyless.supernet import Supernet, batch_statistics
+from proxyless.supernet import Supernet
 
-Criterion = Callable[[Tensor, Tensor], Tensor]
+Criterion = Callable[[Any, Any], Tensor]
 """(outputs, targets) -> scalar loss, a mean over the batch."""
 
 
@@ -36,7 +40,7 @@ class StepResult:
     """What one architecture step saw: the task's loss on the held-out batch, and the network's outputs for it."""
 
     task_loss: float
-    outputs: Tensor
+    outputs: Any
 
 
 @dataclass(frozen=True)
@@ -91,16 +95,28 @@ class GradientUpdate(ABC):
     def look(self) -> Looked:
         """Sample the candidates to look at and the active one among them."""
 
-    @abstractmethod
     def gating(self, row: int, looked: Looked, gates: Tensor) -> Gating:
         """How choice number ``row`` mixes its candidates, with ``gates`` the gates of its looked-at candidates."""
+        kept = looked.valid[row].tolist()
+        return Gates(
+            gates, [i for i, ok in zip(looked.support[row].tolist(), kept, strict=True) if ok], int(looked.active[row])
+        )
 
     def after(self, before: Tensor, looked: Looked) -> None:  # noqa: B027  (most rules have nothing to add)
         """What a rule does to ``supernet.alpha`` after the optimizer's step; ``before`` is its value before."""
 
-    def step(self, batch: tuple[Tensor, Tensor], criterion: Criterion) -> StepResult:
-        """One update of the architecture parameters on a held-out batch (inputs, targets)."""
-        inputs, targets = batch
+    def step(self, batch: Any, criterion: Criterion, forward: Forward = pair) -> StepResult:
+        """One update of the architecture parameters on a held-out batch.
+
+        Args:
+            batch: (inputs, targets), or whatever ``forward`` takes.
+            criterion: of what ``forward`` returns.
+            forward: runs the supernet on a batch of another form, see :data:`proxyless.search.batches.Forward`.
+
+        Raises:
+            ContractError: the batch or a candidate is not what it must be, or a choice runs without a gradient.
+            ProxylessError: the loss is not finite; nothing has moved then.
+        """
         supernet, alpha = self.supernet, self.supernet.alpha
         looked = self.look()
         logits = supernet.logits().detach().gather(1, looked.support).masked_fill(~looked.valid, -torch.inf)
@@ -108,28 +124,35 @@ class GradientUpdate(ABC):
         gates = torch.zeros_like(p).scatter_(1, looked.active[:, None], 1.0).requires_grad_()
         supernet.path = looked.support.gather(1, looked.active[:, None]).squeeze(1).tolist()
 
-        used: set[int] = set()
+        ran = Ran()
         for row, choice in enumerate(supernet.choices.values()):
-            choice.gating = _Noting(self.gating(row, looked, gates[row]), row, used)
+            choice.gating = Noting(self.gating(row, looked, gates[row]), row, ran)
         try:
             with batch_statistics(supernet.network):
-                outputs = supernet(inputs)
+                outputs, targets = forward(supernet, batch)
+                ran.check(list(supernet.choices))
                 task_loss = criterion(outputs, targets)
                 probabilities = torch.zeros_like(alpha).scatter_add(1, looked.support, p * looked.valid)
                 loss = self.objective.loss(task_loss, probabilities)
-                gate_gradient, cost_gradient = torch.autograd.grad(loss, [gates, p], allow_unused=True)
+                gate_gradient, cost_gradient = gradients(loss, gates, p)
         finally:
             for choice in supernet.choices.values():
                 choice.gating = None
+        value = float(task_loss.detach())
+        if not math.isfinite(value):
+            raise ProxylessError(
+                f"the loss of an architecture step is {value}: lower the learning rate of the weights, and"
+                " make sure that no batch is empty"
+            )
 
         # A gate stands for a probability (paper, 3.2.1), so the cost's own dL/dp joins dL/dg in Eq. 4.
-        gradient = gate_gradient if cost_gradient is None else gate_gradient + cost_gradient
+        gradient = gate_gradient + cost_gradient
         rows = torch.zeros_like(alpha).scatter_add(
             1, looked.support, alpha_gradient(gradient, p.detach(), supernet.temperature) * looked.valid
         )
-        self._move(rows, looked, used)
+        self._move(rows, looked, ran.with_gradient)
         self.objective.adapt(supernet.probabilities().detach())
-        return StepResult(float(task_loss.detach()), outputs.detach())
+        return StepResult(value, detached(outputs))
 
     def _move(self, gradient: Tensor, looked: Looked, used: set[int]) -> None:
         alpha = self.supernet.alpha
@@ -172,7 +195,7 @@ class TwoPathUpdate(GradientUpdate):
     """Looks at two candidates of each choice, sampled by multinomial(p) (paper, section 3.2.2).
 
     After the step both architecture parameters are shifted by one offset that restores the sum of exp(alpha / T) of the
-    pair, so the probabilities of all other candidates stay what they were. Memory is that of two outputs a choice.
+    pair, so the probabilities of all other candidates stay what they were.
     """
 
     def look(self) -> Looked:
@@ -184,10 +207,6 @@ class TwoPathUpdate(GradientUpdate):
         active = torch.multinomial(between.double().cpu(), 1, generator=supernet.generator).squeeze(1)
         return Looked(pair, torch.ones_like(pair, dtype=torch.bool), active.to(p.device))
 
-    def gating(self, row: int, looked: Looked, gates: Tensor) -> Gating:
-        active = int(looked.active[row])
-        return _Pair(gates, looked.support[row].tolist(), active)
-
     def after(self, before: Tensor, looked: Looked) -> None:
         alpha, t = self.supernet.alpha, self.supernet.temperature
         old, new = before.gather(1, looked.support), alpha.gather(1, looked.support)
@@ -196,10 +215,7 @@ class TwoPathUpdate(GradientUpdate):
 
 
 class AllPathUpdate(GradientUpdate):
-    """Looks at all candidates: one keeps its graph, the others are recomputed in the backward pass (authors: full_v2).
-
-    Memory of one path, time of N forward passes.
-    """
+    """Looks at all candidates (authors: full_v2): time of N forward passes."""
 
     def look(self) -> Looked:
         supernet = self.supernet
@@ -207,62 +223,3 @@ class AllPathUpdate(GradientUpdate):
         active = torch.multinomial(p.double().cpu(), 1, generator=supernet.generator).squeeze(1).to(p.device)
         support = torch.arange(p.shape[1], device=p.device).expand_as(p)
         return Looked(support, supernet.mask, active)
-
-    def gating(self, row: int, looked: Looked, gates: Tensor) -> Gating:
-        return _Recomputed(gates, int(looked.active[row]))
-
-
-class _Noting:
-    """Notes which choices ran: one nested in a candidate that was not active has no gradient and must not move."""
-
-    def __init__(self, inner: Gating, row: int, used: set[int]) -> None:
-        self.inner, self.row, self.used = inner, row, used
-
-    def mix(self, choice: Choice, inputs: tuple[Tensor, ...]) -> Tensor:
-        if torch.is_grad_enabled():
-            self.used.add(self.row)
-        return self.inner.mix(choice, inputs)
-
-
-class _Pair:
-    """g_a o_a(x) + g_b o_b(x), the inactive output without a graph of its own: autograd then yields both gates."""
-
-    def __init__(self, gates: Tensor, support: list[int], active: int) -> None:
-        self.gates, self.support, self.active = gates, support, active
-
-    def mix(self, choice: Choice, inputs: tuple[Tensor, ...]) -> Tensor:
-        mixed = self.gates[self.active] * choice.candidate(self.support[self.active])(*inputs)
-        other = 1 - self.active
-        with torch.no_grad():
-            output = choice.candidate(self.support[other])(*inputs)
-        return mixed + self.gates[other] * output
-
-
-class _Recomputed:
-    """The active output; the backward pass recomputes the others one at a time for their gates."""
-
-    def __init__(self, gates: Tensor, active: int) -> None:
-        self.gates, self.active = gates, active
-
-    def mix(self, choice: Choice, inputs: tuple[Tensor, ...]) -> Tensor:
-        output = choice.candidate(self.active)(*inputs)
-        return _RecomputedGates.apply(self.gates, output, choice, self.active, *inputs)
-
-
-class _RecomputedGates(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, gates: Tensor, output: Tensor, choice: Choice, active: int, *inputs: Tensor) -> Tensor:
-        ctx.save_for_backward(gates, output, *inputs)
-        ctx.choice, ctx.active = choice, active
-        return output.clone()  # a view could not be changed in place by what follows, such as ReLU(inplace=True)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = gradients
-        gates, output, *inputs = ctx.saved_tensors
-        gate_gradient = torch.zeros_like(gates)
-        with torch.no_grad():
-            for index in range(len(ctx.choice)):
-                candidate = output if index == ctx.active else ctx.choice.candidate(index)(*inputs)
-                gate_gradient[index] = (gradient * candidate).sum()
-        return gate_gradient, gradient, None, None, *(None for _ in inputs)

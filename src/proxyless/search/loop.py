@@ -17,17 +17,21 @@ from torch import Tensor, nn
 
 from proxyless.checkpoints import load_optimizer
 from proxyless.errors import ProxylessError
+from proxyless.modes import batch_statistics
+from proxyless.search.batches import Forward, pair
 from proxyless.search.gradient import Criterion, StepResult
-from proxyless.supernet import SharedStart, Supernet, batch_statistics
+from proxyless.supernet import SharedStart, Supernet
 
-Batch = tuple[Tensor, Tensor]
+Batch = Any
+"""(inputs, targets), or what the loop's ``forward`` takes."""
+
 Metrics = dict[str, Any]
 
 
 class ArchitectureUpdate(Protocol):
     """An update rule: moves the architecture parameters by one step on a held-out batch."""
 
-    def step(self, batch: Batch, criterion: Criterion) -> StepResult: ...
+    def step(self, batch: Batch, criterion: Criterion, forward: Forward = pair) -> StepResult: ...
 
     def measures(self) -> Metrics: ...
 
@@ -112,6 +116,8 @@ class SearchLoop:
         report: called with the metrics of every few steps.
         checkpoint: called with the state after every epoch.
         advance: called every few weight steps with (steps done, steps in all, latest metrics).
+        forward: runs the supernet on a batch and returns (outputs, targets) as cross-entropy takes them; for batches
+            that are not (inputs, targets).
     """
 
     supernet: Supernet
@@ -124,6 +130,7 @@ class SearchLoop:
     report: Callable[[Metrics], None] = lambda metrics: None
     checkpoint: Callable[[dict[str, Any]], None] = lambda state: None
     advance: Callable[[int, int, Metrics], None] = lambda done, total, metrics: None
+    forward: Forward = pair
 
     def __post_init__(self) -> None:
         schedule = self.schedule
@@ -189,21 +196,21 @@ class SearchLoop:
         held_out = self.data.held_out(self.architecture_step) if searching else iter(())
         mean = _Means()
         supernet.train()
-        for step, (inputs, targets) in enumerate(islice(self.data.train(self.epoch), steps)):
+        for step, batch in enumerate(islice(self.data.train(self.epoch), steps)):
             position = (first * steps + step) / (length * steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = 0.5 * schedule.learning_rate * (1 + math.cos(math.pi * position))
             supernet.temperature = schedule.temperature_at(first * steps + step if searching else 0, length * steps)
             self._sample(searching, first * steps + step, length * steps)
-            outputs = supernet(inputs)
+            outputs, targets = self.forward(supernet, batch)
             loss = criterion(outputs, targets)
             loss.backward()
             self.optimizer.step()
             self.optimizer.zero_grad()  # to None: what is not on the next path has no gradient, momentum or decay
             mean.add(loss=loss.detach(), accuracy=_accuracy(outputs.detach(), targets))
             if searching and first >= schedule.architecture_delay and (step + 1) % schedule.architecture_every == 0:
-                batch = next(held_out)
-                result = self.update.step(batch, plain)
+                own = {} if self.forward is pair else {"forward": self.forward}
+                result = self.update.step(next(held_out), plain, **own)
                 mean.add(architecture_loss=torch.tensor(result.task_loss))
                 self.architecture_step += 1
             last = step + 1 == steps
@@ -253,12 +260,14 @@ class SearchLoop:
         before = self.supernet.path
         self.supernet.path = path
         mean = _Means()
-        with batch_statistics(self.supernet.network), torch.no_grad():
-            for inputs, targets in self.data.valid():
-                outputs = self.supernet(inputs)
-                loss = nn.functional.cross_entropy(outputs, targets)
-                mean.add(len(targets), valid_loss=loss, valid_accuracy=_accuracy(outputs, targets))
-        self.supernet.path = before
+        try:
+            with batch_statistics(self.supernet.network), torch.no_grad():
+                for batch in self.data.valid():
+                    outputs, targets = self.forward(self.supernet, batch)
+                    loss = nn.functional.cross_entropy(outputs, targets)
+                    mean.add(len(targets), valid_loss=loss, valid_accuracy=_accuracy(outputs, targets))
+        finally:
+            self.supernet.path = before
         return mean.take()
 
 

@@ -18,16 +18,18 @@ from proxyless.architecture import Architecture, architecture_of
 from proxyless.checkpoints import load_optimizer
 from proxyless.errors import ProxylessError
 from proxyless.latency.table import Cost
+from proxyless.modes import batch_statistics
+from proxyless.search.batches import Forward, pair
 from proxyless.search.blackbox import Path, Strategy
 from proxyless.search.budget import best_under_budget
 from proxyless.search.gradient import Criterion, StepResult
 from proxyless.search.reward import Reward
-from proxyless.supernet import Supernet, batch_statistics
+from proxyless.supernet import Supernet
 
 STATES = 4_000
 """Most sums of costs a :class:`Limit` keeps apart at a choice."""
 
-Metric = Callable[[Tensor, Tensor], float]
+Metric = Callable[[Any, Any], float]
 """(outputs, targets) -> how good the outputs are, higher is better."""
 
 
@@ -250,6 +252,8 @@ class PolicyGradient:
         The baseline of a step is made of earlier steps' rewards: one that held the step's own would bias the gradient.
         """
         mean = float(np.mean(rewards))
+        if not np.isfinite(mean):
+            raise ProxylessError(f"the mean reward of a step is {mean}: make sure that no batch is empty")
         if self.baseline is None:
             self.baseline = mean
         alpha = self.policy.alpha
@@ -307,22 +311,31 @@ class ReinforceUpdate(PolicyGradient):
         self.reward = reward
         self.metric = metric
 
-    def step(self, batch: tuple[Tensor, Tensor], criterion: Criterion) -> StepResult:
-        """One update of the architecture parameters on a held-out batch (inputs, targets).
+    def step(self, batch: Any, criterion: Criterion, forward: Forward = pair) -> StepResult:
+        """One update of the architecture parameters on a held-out batch.
 
         Loss and outputs returned are those of the last sampled network, whose path the supernet is left on.
+
+        Args:
+            batch: (inputs, targets), or whatever ``forward`` takes.
+            criterion: of what ``forward`` returns, as the update's metric is.
+            forward: runs the supernet on a batch of another form, see :data:`proxyless.search.batches.Forward`.
+
+        Raises:
+            ContractError: the batch or a candidate is not what it must be.
+            ProxylessError: a reward is not finite; nothing has moved then.
         """
-        inputs, targets = batch
-        seen: list[Tensor] = []
+        seen: list[tuple[Any, Any]] = []
 
         def run(path: Path) -> float:
             self.supernet.path = path
-            seen[:] = [self.supernet(inputs)]
-            return self.reward(self.metric(seen[0], targets), path)
+            seen[:] = [forward(self.supernet, batch)]
+            return self.reward(self.metric(*seen[0]), path)
 
         with batch_statistics(self.supernet.network), torch.no_grad():
             self.step_with(run)
-            return StepResult(float(criterion(seen[0], targets)), seen[0])
+            outputs, targets = seen[0]
+            return StepResult(float(criterion(outputs, targets)), outputs)
 
     def measures(self) -> dict[str, float]:
         """What to report beside the loss: the baseline, a moving average of the rewards."""

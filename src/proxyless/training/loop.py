@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from proxyless.checkpoints import load_optimizer
+from proxyless.copying import copied
 from proxyless.errors import ProxylessError
 
 Batch = tuple[Tensor, Tensor]
@@ -83,7 +83,7 @@ class TrainingLoop:
         others = [p for p in self.network.parameters() if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": self.recipe.weight_decay}, {"params": others, "weight_decay": 0}]
         self.optimizer = torch.optim.SGD(groups, lr=self.recipe.learning_rate, momentum=0.9, nesterov=True)
-        self.average = copy.deepcopy(self.network) if self.recipe.ema else self.network
+        self.average = copied(self.network) if self.recipe.ema else self.network
         horizon = max(10.0, self.recipe.epochs * self.data.steps() / 20)
         self.decay = 1 - 1 / horizon
         self.step = 0

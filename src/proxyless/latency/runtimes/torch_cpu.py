@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import logging
 import os
@@ -19,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from proxyless.copying import copied
 from proxyless.errors import ProxylessError
 from proxyless.latency.device import Device, Precision
 from proxyless.latency.runtimes import Format, check_precision, failing_as
@@ -41,7 +41,7 @@ class TorchCpu:
     def prepare(self, module: nn.Module, inputs: Sequence[Tensor], device: Device) -> _Called:
         check_precision(device, Precision.FLOAT32)
         with failing_as(f"{type(module).__name__} cannot be run by PyTorch"):
-            network = copy.deepcopy(module).eval().to(memory_format=torch.channels_last)
+            network = copied(module).eval().to(memory_format=torch.channels_last)
             return _Called(network, inputs, device.threads)
 
     def load(self, model: Path, inputs: Sequence[NDArray[np.float32]], device: Device) -> _Called:
@@ -70,7 +70,7 @@ class TorchCompiled(TorchCpu):
         with failing_as(f"{type(module).__name__} cannot be run by torch.compile"), _quiet():
             from torch._inductor import config
 
-            network = copy.deepcopy(module).eval().to(memory_format=torch.channels_last)
+            network = copied(module).eval().to(memory_format=torch.channels_last)
             # Read while tracing, which is in the first call; the options of torch.compile come too late for it.
             with config.patch(freezing=True):
                 return _Called(torch.compile(_apart(network), dynamic=False), inputs, device.threads)

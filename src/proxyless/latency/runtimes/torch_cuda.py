@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from proxyless.copying import copied
 from proxyless.errors import ProxylessError
 from proxyless.latency.device import Device, Precision
 from proxyless.latency.runtimes import Format, check_precision, failing_as
@@ -45,7 +45,7 @@ class TorchCuda:
         self.version()
         dtype = DTYPES[device.precision]
         with failing_as(f"{type(module).__name__} cannot be run by PyTorch on the GPU"):
-            network = copy.deepcopy(module).eval().to("cuda", dtype).to(memory_format=torch.channels_last)
+            network = copied(module).eval().to("cuda", dtype).to(memory_format=torch.channels_last)
             return self._made(network, [_moved(x, dtype) for x in inputs])
 
     def load(self, model: Path, inputs: Sequence[NDArray[np.float32]], device: Device) -> _OnGpu:

@@ -1,0 +1,62 @@
+"""Copies of modules in whatever state they are."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from proxyless.errors import ProxylessError, first_line
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def copied(module: Module, memo: dict[int, Any] | None = None, *, called: str = "the network") -> Module:
+    """A deep copy, also of a module that holds a tensor with a graph: the copy of that tensor has none.
+
+    Such tensors are what ``torch.nn.utils.weight_norm``, ``spectral_norm`` and ``prune`` leave behind, which make the
+    weight anew in each forward pass, and whatever a module keeps of its last one.
+
+    Args:
+        memo: as :func:`copy.deepcopy` takes it.
+        called: what ``module`` is called in messages.
+
+    Raises:
+        ProxylessError: a part cannot be copied; names it.
+    """
+    try:
+        with _WithoutGraph():
+            return copy.deepcopy(module, memo)
+    except Exception as error:  # of whatever kind the part that cannot be copied raises
+        name, part = _culprit(module)
+        raise ProxylessError(
+            f"{f'{name} of {called}' if name else called} cannot be copied ({first_line(error)}): let {type(part).__name__} hold nothing but tensors and"
+            " plain values; of norms of weights, those of torch.nn.utils.parametrizations work"
+        ) from error
+
+
+class _WithoutGraph(TorchFunctionMode):
+    """Copies of tensors that are no leaves of a graph, which PyTorch refuses to copy, are leaves."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is Tensor.__deepcopy__ and not args[0].is_leaf:
+            tensor, memo = args
+            memo[id(tensor)] = tensor.detach().clone()
+            return memo[id(tensor)]
+        return func(*args, **(kwargs or {}))
+
+
+def _culprit(module: nn.Module) -> tuple[str, nn.Module]:
+    """The innermost part of ``module`` that cannot be copied, with its name."""
+    for name, part in reversed(list(module.named_modules())):
+        try:
+            with _WithoutGraph():
+                copy.deepcopy(part)
+        except Exception:
+            return name, part
+    return "", module

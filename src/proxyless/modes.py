@@ -1,0 +1,50 @@
+"""Modes that a network is in for a while: evaluation, and evaluation with the batch's own statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from proxyless.errors import ContractError
+
+
+@contextmanager
+def evaluation(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; every part then returns to the mode that it had."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+@contextmanager
+def batch_statistics(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode, but batch norm normalises by the statistics of the batch and leaves its running ones alone.
+
+    The running statistics of a supernet mix those of all sampled paths and fit none of them (authors' defaults), so
+    both the evaluation of a path and the architecture step use the batch's own.
+
+    Raises:
+        ContractError: a lazy norm has not been run yet: it would never get statistics of its own.
+    """
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    if any(norm.running_mean is not None and is_lazy(norm.running_mean) for norm in norms):
+        raise ContractError(
+            "the network holds a lazy batch norm that has not been run: run supernet.input_shapes(example) first, which"
+            " runs every candidate once"
+        )
+    with evaluation(network):
+        for norm in norms:
+            norm.train()
+            norm.track_running_stats = False
+        try:
+            yield
+        finally:
+            for norm in norms:
+                norm.track_running_stats = True
