@@ -87,5 +87,5 @@ def test_what_is_not_taken_need_not_be_copied():
     bad.lock = threading.Lock()
     network = nn.Sequential(Choice(a=nn.Linear(3, 3), bad=bad))
     assert derive(network, [0])(torch.zeros(1, 3)).shape == (1, 3)
-    with pytest.raises(ProxylessError, match="^candidate bad of choice 0 cannot be copied"):
+    with pytest.raises(ProxylessError, match=r"^candidate bad of choice 0 cannot be copied"):
         derive(network, [1])

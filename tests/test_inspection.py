@@ -70,7 +70,7 @@ def test_a_choice_under_two_names_has_one_row_and_the_runs_of_both():
     ],
 )
 def test_a_number_of_runs_that_depends_on_the_data_is_refused(times):
-    with pytest.raises(ProxylessError, match="choice block is run .* must not depend on the data"):
+    with pytest.raises(ProxylessError, match=r"choice block is run .* must not depend on the data"):
         inspected(Loop(times), torch.full((1, 3), 1.0))
 
 

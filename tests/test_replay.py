@@ -102,7 +102,7 @@ def test_a_network_that_is_called_without_its_supernet_says_so(kind):
     supernet.path = A
     loss = nn.functional.cross_entropy(supernet.network(X), Y)
     supernet.path = B
-    with pytest.raises(ProxylessError, match="run again by a backward pass .*, but its path has moved on: call the"):
+    with pytest.raises(ProxylessError, match=r"run again by a backward pass .*, but its path has moved on: call the"):
         loss.backward()
 
 

@@ -32,8 +32,9 @@ def copied(module: Module, memo: dict[int, Any] | None = None, *, called: str = 
             return copy.deepcopy(module, memo)
     except Exception as error:  # of whatever kind the part that cannot be copied raises
         name, part = _culprit(module)
+        what = f"{name} of {called}" if name else called
         raise ProxylessError(
-            f"{f'{name} of {called}' if name else called} cannot be copied ({first_line(error)}): let {type(part).__name__} hold nothing but tensors and"
+            f"{what} cannot be copied ({first_line(error)}): let {type(part).__name__} hold nothing but tensors and"
             " plain values; of norms of weights, those of torch.nn.utils.parametrizations work"
         ) from error
 
