@@ -14,13 +14,7 @@ from proxyless.search.reinforce import ReinforceUpdate
 from proxyless.search.reward import AccuracyReward
 
 criterion = nn.functional.cross_entropy
-gradient_def many_steps(rule, supernet: Supernet, batch) -> None:
-    """So many that every candidate is active in one of them."""
-    for _ in range(20):
-        step(rule, supernet, batch)
-
-
-rules = pytest.mark.parametrize("rule", [TwoPathUpdate, AllPathUpdate])
+gradient_rules = pytest.mark.parametrize("rule", [TwoPathUpdate, AllPathUpdate])
 
 
 class Frozen:
