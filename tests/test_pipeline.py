@@ -17,8 +17,11 @@ import pytest
 from command_line import proxyless
 
 from proxyless import files
+from proxyless.errors import ProxylessError
+from proxyless.report import read_run, render
+from proxyless.report.markup import duration
 from proxyless.run_folder import RunFolder
-from proxyless.stages import timed
+from proxyless.stages import add_seconds, timed, timed_before
 
 
 def test_a_run_ends_with_a_summary_and_leaves_all_its_files(finished):
@@ -43,6 +46,33 @@ def test_the_result_holds_what_machines_need(finished):
         assert result[name] > 0
     assert result["onnx_max_difference"] < 1e-4
     assert isinstance(result["architecture"], str)
+
+
+def test_every_stage_is_timed_and_the_report_tells_their_sum(finished):
+    run = finished[0]
+    seconds = json.loads((run / "result.json").read_text())["seconds"]
+    assert list(seconds) == ["data", "measure", "search", "derive", "train", "check", "report"]
+    assert all(value > 0 for value in seconds.values())
+    assert seconds == json.loads((run / "seconds.json").read_text())
+    assert f"{duration(sum(seconds.values()))} in all." in (run / "report.html").read_text()
+    page = read_run(run)
+    assert f"Bars of the time of {len(seconds)} stages" in render(page)
+
+
+def test_seconds_of_a_continued_stage_are_added_and_stand_in_order(tmp_path):
+    run = RunFolder(tmp_path)
+    files.write_json(run.seconds, {"search": 100.0, "derive": 3.0, "train": 5.0})  # as version 0.1.0 wrote them
+    before: dict[str, float] = {}
+    with timed_before(before, "data"):
+        time.sleep(0.01)
+    add_seconds(run, before | {"search": 1.0})
+    known = files.read_json(run.seconds)
+    assert list(known) == ["data", "search", "derive", "train"]
+    assert known["data"] >= 0.01
+    assert known["search"] == 101.0
+    files.write_json(run.seconds, {"search": "long"})
+    with pytest.raises(ProxylessError, match=r"seconds\.json: does not hold the seconds of each stage"):
+        add_seconds(run, before)
 
 
 def test_progress_without_a_terminal_is_plain_lines(finished):

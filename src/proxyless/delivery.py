@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from proxyless.latency.rounds import Interval
 from proxyless.latency.table import LatencyTable
 from proxyless.progress import Reporter
 from proxyless.run_folder import RunFolder
-from proxyless.stages import Batches, Job, effort, supernet_of, warn
+from proxyless.stages import Batches, Job, effort, supernet_of, timed, warn
 from proxyless.training.loop import accuracy, by_class, confusion
 
 Batch = tuple[Tensor, Tensor]
@@ -93,6 +93,26 @@ def finish(job: Job, architecture: Architecture) -> Result:
     """Export, check and measure a trained network, and write everything that is handed over."""
     from proxyless.report import write_report
 
+    run = job.run
+    with timed(run, "check"):
+        values = _checked(job, architecture)
+    values = write_result(run, values)
+    with timed(run, "report"):
+        write_report(run.path)
+    values = write_result(run, values)
+    write_report(run.path)  # with the time of the report itself
+    return Result(run, values)
+
+
+def write_result(run: RunFolder, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the result, with the seconds of each stage until now; returns it."""
+    result = {**values, "seconds": files.read_json(run.seconds)}
+    files.write_json(run.result, result)
+    return result
+
+
+def _checked(job: Job, architecture: Architecture) -> dict[str, Any]:
+    """The figures of a trained network, once it is exported, checked and measured."""
     settings, images, space, target, run = job.settings, job.images, job.space, job.target, job.run
     job.log.stage("check")
     network = load_network(run)
@@ -140,16 +160,13 @@ def finish(job: Job, architecture: Architecture) -> Result:
         "device": describe_device(target),
         "onnx_max_difference": exported.difference,
         "subnormal_weights": exported.subnormals,
-        "seconds": files.read_json(run.seconds),
         "versions": summary.versions(),
     }
     if run.latency.exists():
         table = LatencyTable.load(run.latency)
         values["latency_predicted_ms"] = table.of(architecture)
         values["layers"] = summary.layers(supernet_of(settings, space), architecture, table, space.input_shape)
-    files.write_json(run.result, values)
-    write_report(run.path)
-    return Result(run, values)
+    return values
 
 
 def write_confusion(run: RunFolder, classes: Sequence[str], matrix: Tensor) -> None:

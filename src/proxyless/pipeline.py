@@ -26,6 +26,7 @@ from proxyless.spaces import Space
 from proxyless.spaces.mobilenet import MobileNetSpace
 from proxyless.stages import (
     Job,
+    add_seconds,
     balance,
     effort,
     run_derivation,
@@ -34,6 +35,7 @@ from proxyless.stages import (
     schedule,
     supernet_of,
     timed,
+    timed_before,
     warn,
 )
 from proxyless.supernet import Supernet
@@ -61,7 +63,9 @@ def search(settings: Settings, out: Path, reporter: Reporter | None = None) -> R
     log.stage("data")
     for remark in without_effect(settings):
         log.note(remark)
-    images = _load(settings, log, run)
+    seconds: dict[str, float] = {}
+    with timed_before(seconds, "data"):
+        images = _load(settings, log, run)
     space = _space(settings, images)
     settings = _resolved(settings, images, space)
     supernet = supernet_of(settings, space)
@@ -72,10 +76,12 @@ def search(settings: Settings, out: Path, reporter: Reporter | None = None) -> R
     if settings.latency is not None or settings.search.loss is LossForm.WEIGHTED:
         log.stage("measure")
         known = run.config.exists() and run.latency.exists()
-        table = LatencyTable.load(run.latency) if known else _measured(settings, supernet, space, target, log)
+        with timed_before(seconds, "measure"):
+            table = LatencyTable.load(run.latency) if known else _measured(settings, supernet, space, target, log)
         table.check(supernet)
         _check_budget(settings, table, log)
     open_run(run, settings, images.describe())
+    add_seconds(run, seconds)
     log.write_to(run.log)
     if table is not None and not run.latency.exists():
         table.save(run.latency)
@@ -101,7 +107,9 @@ def train(settings: Settings, architecture: Architecture, out: Path, reporter: R
     if settings.images.size is None and "image_size" in architecture.arguments:
         settings = settings.replace({"images.size": architecture.arguments["image_size"]})
     log.stage("data")
-    images = _load(settings, log, run)
+    seconds: dict[str, float] = {}
+    with timed_before(seconds, "data"):
+        images = _load(settings, log, run)
     arguments = dict(architecture.arguments) | _format(images) | _regularisation(settings, architecture.space)
     space = spaces.make(architecture.space, arguments)
     architecture = space.architecture(dict(architecture.choices))
@@ -113,6 +121,7 @@ def train(settings: Settings, architecture: Architecture, out: Path, reporter: R
     if run.result.exists():
         return finished(run, log)
     open_run(run, settings, images.describe())
+    add_seconds(run, seconds)
     log.write_to(run.log)
     architecture.save(run.architecture)
     return _trained(Job(settings, images, space, target, None, run, log), architecture)

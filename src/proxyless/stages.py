@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,9 @@ from proxyless.supernet import Supernet
 from proxyless.training.loop import Recipe, TrainingLoop
 
 Batch = tuple[Tensor, Tensor]
+
+STAGES = ("data", "measure", "search", "derive", "train", "check", "report")
+"""What a run's time goes into, in order."""
 
 DERIVATIONS = 6
 """Most attempts to derive a network whose measured latency keeps the budget."""
@@ -182,19 +185,35 @@ def timed(run: RunFolder, stage: str) -> Iterator[Callable[[], None]]:
     Yields what adds those until now, to be called with every checkpoint: of a stage that is killed, only the seconds
     are missing whose work is done again.
     """
-    path, since = run.seconds, time.perf_counter()
+    since = time.perf_counter()
 
     def account() -> None:
         nonlocal since
         now = time.perf_counter()
-        seconds = files.read_json(path) if path.exists() else {}
-        files.write_json(path, seconds | {stage: seconds.get(stage, 0.0) + now - since})
+        add_seconds(run, {stage: now - since})
         since = now
 
     try:
         yield account
     finally:
         account()
+
+
+@contextmanager
+def timed_before(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Puts the seconds of a stage that comes before the run has a folder into ``seconds``, for :func:`add_seconds`."""
+    since = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - since
+
+
+def add_seconds(run: RunFolder, seconds: Mapping[str, float]) -> None:
+    """Add seconds by stage to the account of the run, which names the stages in their order."""
+    known = files.read_json(run.seconds) if run.seconds.exists() else {}
+    if not isinstance(known, dict) or not all(isinstance(value, int | float) for value in known.values()):
+        raise ProxylessError(f"{run.seconds}: does not hold the seconds of each stage; remove it")
+    total = {stage: known.get(stage, 0.0) + seconds.get(stage, 0.0) for stage in (*STAGES, *known)}
+    files.write_json(run.seconds, {stage: value for stage, value in total.items() if stage in (*known, *seconds)})
 
 
 def _save_state(path: Path, state: dict[str, Any], account: Callable[[], None]) -> None:

@@ -280,3 +280,22 @@ def test_making_a_report_needs_no_heavy_library(run: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program, str(run)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("finished", "seconds", "told"),
+    [
+        (True, {"data": 1.0, "search": 60.0, "train": 30.0, "check": 4.0, "report": 1.0}, "1 min 36 s in all"),
+        # Of version 0.1.0, and of a run that is not finished.
+        (True, {"search": 60.0, "derive": 5.0, "train": 30.0}, "1 min 35 s in the stages that have been timed"),
+        (False, {"data": 1.0, "search": 60.0}, "1 min 01 s in the stages that have been timed"),
+    ],
+)
+def test_the_time_in_all_is_that_of_all_stages(finished, seconds, told, run: Path) -> None:
+    if finished:
+        result = json.loads((run / "result.json").read_text())
+        (run / "result.json").write_text(json.dumps(result | {"seconds": seconds}))
+    else:
+        (run / "result.json").unlink()
+        (run / "seconds.json").write_text(json.dumps(seconds))
+    assert told in Page(render(read_run(run))).text

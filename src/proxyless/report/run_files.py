@@ -30,6 +30,7 @@ class RunFiles:
     result: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     confusion: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, Any] = field(default_factory=dict)
     search: tuple[dict[str, Any], ...] = ()
     training: tuple[dict[str, Any], ...] = ()
 
@@ -128,6 +129,7 @@ def read_run(path: str | Path) -> RunFiles:
         result=_read_mapping(path / "result.json"),
         model=_read_mapping(path / "model.json"),
         confusion=_read_mapping(path / "confusion.json"),
+        seconds=_read_mapping(path / "seconds.json"),
         search=_read_records(path / "search" / "history.jsonl"),
         training=_read_records(path / "training" / "history.jsonl"),
     )

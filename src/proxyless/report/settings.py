@@ -39,9 +39,8 @@ def _plain(value: Any) -> str:
 
 
 def _times(run: RunFiles) -> Html | None:
-    stages = [
-        (str(name), seconds) for name, value in mapping(run.result, "seconds").items() if (seconds := number(value))
-    ]
+    account = mapping(run.result, "seconds") or run.seconds  # of a run that is not finished, until now
+    stages = [(name, seconds) for name, value in account.items() if (seconds := number(value))]
     total = sum(seconds for _, seconds in stages)
     if total <= 0:
         return None
@@ -57,7 +56,9 @@ def _times(run: RunFiles) -> Html | None:
         ]
     label = f"Bars of the time of {len(stages)} stages, {duration(total)} together."
     drawing = tag("div", svg(width, step * len(stages), *parts, label=label), class_="half")
-    return join((tag("h3", "Time of each stage"), tag("p", f"{duration(total)} in all."), drawing))
+    # Version 0.1.0 timed some of the stages only.
+    whole = "in all" if run.result and "check" in account else "in the stages that have been timed"
+    return join((tag("h3", "Time of each stage"), tag("p", f"{duration(total)} {whole}."), drawing))
 
 
 def section(run: RunFiles) -> Html | None:
