@@ -77,7 +77,7 @@ def test_uneven_classes_are_balanced_unasked_and_it_is_said(uneven, tmp_path):
     assert recalls[["common", "middling", "rare"].index(worst["name"])] == recalls.min()
     assert worst["images"] == {"common": 11, "middling": 11, "rare": 1}[worst["name"]]
     text = summary(result.values, result.run.path)
-    assert f"balanced accuracy {recalls.mean():.2%}; worst class {worst['name']}: {recalls.min():.2%} of" in text
+    assert f"balanced accuracy {recalls.mean():.1%}; worst class {worst['name']}: {recalls.min():.1%} of" in text
     assert f"worst class {worst['name']}" in (tmp_path / "run" / "report.html").read_text()
 
 

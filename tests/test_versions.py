@@ -62,6 +62,32 @@ def test_a_finished_run_is_evaluated_exported_and_reported(version, name, tmp_pa
     assert result["architecture"].split()[0] in (run / "report.html").read_text()
 
 
+def test_normalisation_can_be_put_into_the_onnx_file_of_a_run(version, tmp_path, capsys):
+    """Fed with what Pillow reads, and by ``evaluate``, which finds the accuracy of the others."""
+    import onnxruntime
+    from PIL import Image
+
+    run = copied(version, "of-photos", tmp_path)
+    assert main(["export", str(run), "--pixels"]) == 0
+    assert "model.pixels.onnx" in capsys.readouterr().out
+    model = json.loads((run / "model.json").read_text())
+    assert model["inputs"]["model.pixels.onnx"].startswith("uint8 (batch, height, width, channels)")
+    how = model["preprocessing"]
+    pixels = np.random.default_rng(0).integers(0, 256, (how["image_size"], how["image_size"], 3), dtype=np.uint8)
+    image = Image.fromarray(pixels).convert("RGB" if how["channels"] == 3 else "L")
+    x = np.asarray(image).reshape(how["image_size"], how["image_size"], -1)
+    expected = (np.float32(x) / 255 - np.float32(how["mean"])) / np.float32(how["std"])
+    found, plain = (
+        onnxruntime.InferenceSession(run / name).run(None, {"input": fed[None]})[0]
+        for name, fed in (("model.pixels.onnx", x), ("model.onnx", expected.transpose(2, 0, 1)))
+    )
+    np.testing.assert_allclose(found, plain, atol=1e-4)
+    accuracy = f"{json.loads((run / 'result.json').read_text())['test_accuracy']:.2%}"
+    assert main(["evaluate", str(run)]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.endswith(accuracy)]
+    assert [line.split()[0] for line in lines] == ["PyTorch", "model.onnx", "model.pixels.onnx"]
+
+
 @pytest.mark.parametrize(("name", "told"), [("in-search", "of the search"), ("in-training", "of the training")])
 def test_a_killed_run_goes_on_after_the_epoch_it_had_finished(version, name, told, tmp_path):
     run = copied(version, name, tmp_path)

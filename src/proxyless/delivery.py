@@ -57,9 +57,11 @@ def load_network(run: RunFolder) -> nn.Module:
     return network.eval()
 
 
-def export(run: RunFolder, others: Sequence[Path] = ()) -> Exported:
+def export(run: RunFolder, others: Sequence[Path] = (), *, pixels: bool = False) -> Exported:
     """Write ``model.onnx`` of a trained run, and ``others`` of its :class:`RunFolder`'s files, compared with PyTorch on
     held-out images of the run's data; returns what is to be said of ``model.onnx``.
+
+    ``pixels``: write ``model.pixels.onnx`` too, which takes pixels of 8 bits and normalises them itself.
 
     Raises:
         ProxylessError: the run is not trained, its data has changed, the network cannot be converted, or
@@ -71,6 +73,8 @@ def export(run: RunFolder, others: Sequence[Path] = ()) -> Exported:
     network = load_network(run)
     images = next(iter(recorded_data(run).loader("valid", batch_size=32)))[0]
     exported = _onnx(run, network, images)
+    if pixels:
+        _onnx_pixels(run, network, images)
     for path in others:
         deployment.write(run, path, network, images)
     return exported
@@ -81,6 +85,19 @@ def _onnx(run: RunFolder, network: nn.Module, images: Tensor) -> Exported:
     from proxyless.export import onnx
 
     return onnx.export(network, images, run.onnx, metadata=files.read_json(run.need(run.model, "train")))
+
+
+def _onnx_pixels(run: RunFolder, network: nn.Module, images: Tensor) -> None:
+    """Write ``model.pixels.onnx``, and in ``model.json`` what each of the two files takes."""
+    from proxyless.export import onnx_pixels
+
+    describe = files.read_json(run.model)
+    onnx_pixels.export(network, images, run.onnx_pixels, metadata=describe)
+    describe["inputs"] = {
+        run.onnx.name: "float32 (batch, channels, height, width), normalised",
+        run.onnx_pixels.name: "uint8 (batch, height, width, channels), not normalised",
+    }
+    files.write_json(run.model, describe)
 
 
 def recorded_data(run: RunFolder) -> ImageData:

@@ -81,6 +81,11 @@ class RunFolder:
         return self.path / "model.int8.onnx"
 
     @property
+    def onnx_pixels(self) -> Path:
+        """The trained network as ONNX that takes pixels of 8 bits and normalises them itself."""
+        return self.path / "model.pixels.onnx"
+
+    @property
     def tflite(self) -> Path:
         """The trained network as a TFLite file, where the device runs these."""
         return self.path / "model.tflite"
@@ -92,7 +97,8 @@ class RunFolder:
 
     def models(self) -> list[Path]:
         """The files there are of the trained network that other programs run, ``model.onnx`` first."""
-        return [path for path in (self.onnx, self.onnx_int8, self.tflite, self.tflite_int8) if path.exists()]
+        every = (self.onnx, self.onnx_pixels, self.onnx_int8, self.tflite, self.tflite_int8)
+        return [path for path in every if path.exists()]
 
     @property
     def model(self) -> Path:

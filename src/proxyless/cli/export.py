@@ -14,6 +14,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tflite", action="store_true", help="Write model.tflite too, and with --int8 model.int8.tflite."
     )
+    parser.add_argument(
+        "--pixels",
+        action="store_true",
+        help="Write model.pixels.onnx too, which takes uint8 pixels (batch, height, width, channels) and normalises"
+        " them itself.",
+    )
 
 
 def run(parsed: argparse.Namespace) -> None:
@@ -28,9 +34,9 @@ def run(parsed: argparse.Namespace) -> None:
         (folder.tflite_int8, parsed.tflite and parsed.int8),
     ]
     others = [path for path, asked in wanted if asked]
-    exported = delivery.export(folder, others)
+    exported = delivery.export(folder, others, pixels=parsed.pixels)
     print(f"{folder.onnx}: outputs equal PyTorch's within {exported.difference:.1e}")
     if exported.subnormals:
         print(subnormals_note(exported.subnormals))
-    for path in others:
+    for path in [folder.onnx_pixels] * parsed.pixels + others:
         print(path)

@@ -46,8 +46,8 @@ def by_class(values: Mapping[str, Any]) -> list[str]:
     worst = values.get("worst_class")
     if worst is None:
         return []
-    text = f"balanced accuracy {values['test_balanced_accuracy']:.2%}; worst class {one_line(worst['name'])}: "
-    lines = [text + f"{worst['recall']:.2%} of {worst['images']} images"]
+    text = f"balanced accuracy {values['test_balanced_accuracy']:.1%}; worst class {one_line(worst['name'])}: "
+    lines = [text + f"{worst['recall']:.1%} of {worst['images']} images"]
     if without := values.get("classes_without_test_images"):
         lines.append(f"{without} classes have no test images: nothing is known of them")
     return lines

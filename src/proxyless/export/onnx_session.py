@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,25 @@ def session(model: bytes | str | Path, *, threads: int = 1) -> Any:
         raise ProxylessError(f"ONNX Runtime cannot load the model: {first_line(error)}") from None
 
 
-def run(session: Any, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Outputs of a session for normalised images (batch, channels, height, width)."""
-    outputs: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: images})[0]
+def run(session: Any, images: NDArray[Any]) -> NDArray[np.float32]:
+    """Outputs of a session for normalised images, float32 (batch, channels, height, width); a file that takes pixels of
+    8 bits is given these, or they are passed as such.
+    """
+    inputs = images
+    wanted = session.get_inputs()[0]
+    if wanted.type == "tensor(uint8)" and images.dtype != np.uint8:
+        inputs = pixels_of(images, json.loads(session.get_modelmeta().custom_metadata_map["preprocessing"]))
+    outputs: NDArray[np.float32] = session.run(None, {wanted.name: inputs})[0]
     return outputs
+
+
+def pixels_of(images: NDArray[np.float32], preprocessing: Mapping[str, Any]) -> NDArray[np.uint8]:
+    """The pixels that normalised ``images`` (batch, channels, height, width) were made of: uint8 (batch, height,
+    width, channels).
+
+    Args:
+        preprocessing: with the ``mean`` and ``std`` of its record.
+    """
+    mean, std = (np.asarray(preprocessing[name], np.float32)[:, None, None] for name in ("mean", "std"))
+    pixels = np.clip(np.rint((images * std + mean) * 255), 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
