@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from proxyless.errors import ProxylessError, first_line, short
-from proxyless.reading import opened
+from proxyless.reading import opened, regular
 
 
 def read_checkpoint(path: str | Path) -> Any:
@@ -39,6 +39,23 @@ def read_checkpoint(path: str | Path) -> Any:
         except Exception as error:  # zip, pickle and torch each raise their own kinds for what is no checkpoint
             reason = first_line(error)
     raise ProxylessError(f"{path}: not a checkpoint of plain tensors, as torch.save writes them ({reason[:120]})")
+
+
+def read_safetensors(path: str | Path) -> dict[str, Tensor]:
+    """The tensors in a safetensors file, on the CPU.
+
+    Raises:
+        ProxylessError: the file is missing, damaged or no such file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    regular(path)
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = first_line(error)
+    raise ProxylessError(f"{path}: not readable as safetensors ({reason})")
 
 
 def check_tensor(value: Any, wanted: Tensor, where: str) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from proxyless import data, deployment, files, spaces, summary
 from proxyless.architecture import Architecture
+from proxyless.checkpoints import check_state, read_safetensors
 from proxyless.data import ImageData
 from proxyless.errors import ProxylessError, first_line
 from proxyless.export.onnx import Exported
@@ -45,14 +46,16 @@ def load_network(run: RunFolder) -> nn.Module:
     Raises:
         ProxylessError: a file is missing, or the weights do not fit the architecture.
     """
-    from safetensors.torch import load_file
-
     architecture = Architecture.load(run.need(run.architecture, "search"))
-    network = spaces.space_of(architecture).build(architecture)
+    space = spaces.space_of(architecture)
     weights = run.need(run.weights, "search")
+    state = read_safetensors(weights)
     try:
-        network.load_state_dict(load_file(weights))
-    except Exception as error:  # safetensors raises its own class, torch RuntimeError
+        with torch.device("meta"):  # compared before memory is taken for a network that may be of any size
+            check_state(state, space.build(architecture).state_dict())
+        network = space.build(architecture)
+        network.load_state_dict(state)
+    except (ProxylessError, RuntimeError) as error:
         raise ProxylessError(f"{weights}: does not fit {run.architecture} ({first_line(error)})") from None
     return network.eval()
 

@@ -10,6 +10,9 @@ from proxyless.errors import ProxylessError, short
 LARGEST = 16_384
 """No channel, kernel or class count beyond this is taken for real."""
 
+WINDOW = 256
+"""No kernel, stride or dilation beyond this is taken for real."""
+
 WIDE = 1e12
 """No measured quantity beyond this, above or below 0, is taken for real: sums of them stay finite."""
 

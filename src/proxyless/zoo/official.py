@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from proxyless import files
@@ -19,6 +20,9 @@ from proxyless.zoo.official_inverted import write_inverted, write_timm
 from proxyless.zoo.official_modules import NEWER, OLDER, InvertedNetwork
 from proxyless.zoo.official_reading import network_from
 from proxyless.zoo.official_tree import write_tree
+
+MOST_PARAMETERS = 10**8
+"""Of a network that is read: the largest that the authors published has a tenth of it."""
 
 
 def load_official(config_path: str | Path, weights_path: str | Path | None = None) -> nn.Module:
@@ -44,8 +48,6 @@ def load_official(config_path: str | Path, weights_path: str | Path | None = Non
     except ProxylessError as error:
         message = str(error)
         raise ProxylessError(message if str(config_path) in message else f"{config_path}: {message}") from None
-    except RecursionError:
-        raise ProxylessError(f"{config_path}: nested too deeply for a network") from None
     if weights_path is not None:
         state = _read_state(weights_path)
         try:
@@ -57,10 +59,13 @@ def load_official(config_path: str | Path, weights_path: str | Path | None = Non
 
 def from_config(config: Any) -> nn.Module:
     """The network of a parsed file in the authors' format, with fresh weights; see :func:`load_official`."""
-    network = network_from(Fields(config, ""))
-    if isinstance(network, InvertedNetwork):
-        return official_timm.as_timm(network) or network
-    return network
+    with torch.device("meta"):  # nothing is known yet of the size that the file asks for
+        network = network_from(Fields(config, ""))
+    size = sum(parameter.numel() for parameter in network.parameters())
+    if size > MOST_PARAMETERS:
+        raise ProxylessError(f"the network: it has {size:.3g} parameters, and at most {MOST_PARAMETERS:g} are read")
+    timm = official_timm.as_timm(network) if isinstance(network, InvertedNetwork) else None
+    return timm or network_from(Fields(config, ""))
 
 
 def official_config(network: nn.Module) -> dict[str, Any]:

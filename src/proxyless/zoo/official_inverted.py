@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from proxyless.fields import LARGEST, Fields
+from proxyless.fields import LARGEST, WINDOW, Fields
 from proxyless.spaces.tree_layers import Conv
 from proxyless.zoo import official_timm
 from proxyless.zoo.official_layers import (
@@ -92,7 +92,7 @@ def _read_block(fields: Fields, width: int, form: Form) -> tuple[InvertedResidua
     shortcut = _read_shortcut(fields, width)
     fields.finish()
     if conv is None or conv.kind == "ZeroLayer":
-        if not shortcut or (conv is not None and conv.count("stride", 1) != 1):
+        if not shortcut or (conv is not None and conv.count("stride", 1, most=WINDOW) != 1):
             place = fields if conv is None else conv
             raise place.problem("a ZeroLayer needs stride 1 and a shortcut: without, the block returns nothing")
         if conv is not None:
@@ -137,8 +137,8 @@ def _read_mbconv(fields: Fields, width: int) -> MBInvertedConv:
     made = MBInvertedConv(
         in_channels,
         out_channels,
-        odd(fields, fields.count("kernel_size")),
-        fields.count("stride", 1),
+        odd(fields, fields.count("kernel_size", most=WINDOW)),
+        fields.count("stride", 1, most=WINDOW),
         activation,
         expand_ratio=expand_ratio,
         mid_channels=mid_channels,

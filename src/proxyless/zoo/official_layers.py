@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from proxyless.fields import Fields
+from proxyless.fields import WINDOW, Fields
 from proxyless.spaces.tree_layers import Conv, DepthConv, Layer, Linear, Pool
 
 Object = dict[str, Any]
@@ -33,21 +33,21 @@ def read_layer(fields: Fields, width: int) -> nn.Module:
     if kind == "ConvLayer":
         layer: Layer = read_conv(fields)
     elif kind == "DepthConvLayer":
-        kernel = odd(fields, fields.count("kernel_size"))
+        kernel = odd(fields, fields.count("kernel_size", most=WINDOW))
         if fields.count("groups", 1) != 1:
             raise fields.problem("groups in a DepthConvLayer are not supported")
         layer = DepthConv(
             fields.count("in_channels"),
             fields.count("out_channels"),
             kernel,
-            stride=fields.count("stride", 1),
-            dilation=fields.count("dilation", 1),
+            stride=fields.count("stride", 1, most=WINDOW),
+            dilation=fields.count("dilation", 1, most=WINDOW),
             norm=fields.flag("use_bn"),
             activation=_activation(fields),
             weights_first=_weights_first(fields),
         )
     elif kind == "PoolingLayer":
-        stride, kernel = fields.count("stride", 1), fields.count("kernel_size")
+        stride, kernel = fields.count("stride", 1, most=WINDOW), fields.count("kernel_size", most=WINDOW)
         layer = Pool(
             fields.count("in_channels"),
             odd(fields, kernel) if stride == 1 else kernel,
@@ -86,9 +86,9 @@ def read_conv(fields: Fields) -> Conv:
     return Conv(
         in_channels,
         out_channels,
-        odd(fields, fields.count("kernel_size")),
-        stride=fields.count("stride", 1),
-        dilation=fields.count("dilation", 1),
+        odd(fields, fields.count("kernel_size", most=WINDOW)),
+        stride=fields.count("stride", 1, most=WINDOW),
+        dilation=fields.count("dilation", 1, most=WINDOW),
         groups=groups,
         bias=fields.flag("bias"),
         shuffle=fields.flag("has_shuffle"),
