@@ -55,3 +55,50 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     files.remove_partial(tmp_path)
     assert not folder.exists()
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["kept.json"]
+
+
+def test_a_line_after_one_that_was_cut_off_is_read(tmp_path):
+    path = tmp_path / "history.jsonl"
+    path.write_text('{"a": 1}\n{"a": ')
+    files.append_json_line(path, {"a": 3})
+    assert files.read_json_lines(path) == [{"a": 1}, {"a": 3}]
+
+
+def test_lines_of_two_processes_do_not_mix(tmp_path):
+    import subprocess
+    import sys
+
+    path = tmp_path / "rounds.jsonl"
+    code = f"""
+from proxyless import files
+for i in range(200):
+    files.append_json_line({str(path)!r}, {{"value": [i] * 5000}})
+"""
+    processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert len(files.read_json_lines(path)) == len(path.read_text().splitlines()) == 400
+
+
+def test_only_the_lines_that_are_wanted_are_left(tmp_path):
+    path = tmp_path / "history.jsonl"
+    for epoch in (0.5, 1.0, 1.5):
+        files.append_json_line(path, {"epoch": epoch})
+    with path.open("a") as file:
+        file.write('{"epoch": 0.')
+    files.keep_lines(path, lambda value: value["epoch"] <= 1)
+    assert path.read_text() == '{"epoch": 0.5}\n{"epoch": 1.0}\n'
+
+
+def test_a_file_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch):
+    """What a loss of power leaves cannot be seen here: the order of what the system is asked for can."""
+    import os
+
+    asked = []
+    real_sync, real_replace = os.fsync, os.replace
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: (asked.append(os.readlink(f"/proc/self/fd/{handle}")), real_sync(handle))
+    )
+    monkeypatch.setattr(os, "replace", lambda old, new: (asked.append(f"{old} -> {new}"), real_replace(old, new)))
+    files.write_json(tmp_path / "a.json", {})
+    temporary = asked[0]
+    assert asked == [temporary, f"{temporary} -> {tmp_path / 'a.json'}", str(tmp_path)]

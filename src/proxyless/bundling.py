@@ -6,11 +6,7 @@ import ast
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 import proxyless
-from proxyless import files, spaces
+from proxyless import place, spaces
 from proxyless.architecture import architecture_of, derive
 from proxyless.errors import ProxylessError
 from proxyless.export.onnx import to_onnx
@@ -32,13 +28,15 @@ from proxyless.latency.rounds import Conditions
 from proxyless.latency.runtimes import runtime
 from proxyless.latency.table import LatencyTable
 from proxyless.progress import Reporter, Silent
-from proxyless.run_folder import check_file
 from proxyless.settings import Settings
 from proxyless.stages import supernet_of
 from proxyless.supernet import Shapes, Supernet
 
 OWN = ("README.md", "manifest.json", "networks", "operators", "run.py")
 """What a bundle's folder holds."""
+
+WRITTEN = ("manifest.json", "run.py", "operators/0123456789abcdef01234567.tflite", "networks/network-000.tflite")
+"""Names as a bundle has them, to try whether they can be written."""
 
 RUNNER = (
     "export/onnxruntime_import.py",
@@ -73,7 +71,16 @@ def write_bundle(
             installed.
     """
     log = reporter or Silent()
-    _check_folder(out)
+    with place.named(f"--out {out}"):
+        _check_folder(out)
+    with place.new_folder(out, WRITTEN) as folder:
+        manifest = _write_files(settings, folder, classes, channels, size, tflite, log)
+    return Manifest.parse(manifest, out / "manifest.json")
+
+
+def _write_files(
+    settings: Settings, folder: Path, classes: int, channels: int, size: int, tflite: bool, log: Reporter
+) -> dict[str, Any]:
     if tflite:
         runtime("litert")  # complains now
     chosen = {name: value for name, value in dataclasses.asdict(settings.space).items() if value is not None}
@@ -100,27 +107,26 @@ def write_bundle(
         "operators": {},
         "networks": [],
     }
-    with _replacing_folder(out) as folder:
-        (folder / "operators").mkdir()
-        (folder / "networks").mkdir()
-        for number, (key, operator) in enumerate(found.operators.items(), start=1):
-            try:
-                file = f"operators/{key}.onnx"
-                item = _write_model(folder, file, operator.module, example_inputs(operator.shapes), tflite)
-            except ProxylessError as error:
-                raise ProxylessError(f"{names[key]}: {error}") from error.__cause__
-            manifest["operators"][key] = item
-            log.advance(number, total, {})
-        inputs = example_inputs(shapes)
-        for number, path in enumerate(paths):
-            file = f"networks/network-{number:03}.onnx"
-            item = _write_model(folder, file, derive(supernet, path), inputs, tflite)
-            manifest["networks"].append(item | {"choices": dict(architecture_of(supernet, path).choices)})
-            log.advance(len(found.operators) + number + 1, total, {})
-        (folder / "run.py").write_text(runner_source(), encoding="utf-8")
-        (folder / "README.md").write_text(README, encoding="utf-8")
-        (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    return Manifest.parse(manifest, out / "manifest.json")
+    (folder / "operators").mkdir()
+    (folder / "networks").mkdir()
+    for number, (key, operator) in enumerate(found.operators.items(), start=1):
+        try:
+            file = f"operators/{key}.onnx"
+            item = _write_model(folder, file, operator.module, example_inputs(operator.shapes), tflite)
+        except ProxylessError as error:
+            raise ProxylessError(f"{names[key]}: {error}") from error.__cause__
+        manifest["operators"][key] = item
+        log.advance(number, total, {})
+    inputs = example_inputs(shapes)
+    for number, path in enumerate(paths):
+        file = f"networks/network-{number:03}.onnx"
+        item = _write_model(folder, file, derive(supernet, path), inputs, tflite)
+        manifest["networks"].append(item | {"choices": dict(architecture_of(supernet, path).choices)})
+        log.advance(len(found.operators) + number + 1, total, {})
+    (folder / "run.py").write_text(runner_source(), encoding="utf-8")
+    (folder / "README.md").write_text(README, encoding="utf-8")
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    return manifest
 
 
 def table_from_results(path: Path, bundle: Path | None = None, known: Sequence[Path] = ()) -> LatencyTable:
@@ -159,11 +165,11 @@ def measured_elsewhere(
     Raises:
         ProxylessError: as :func:`table_from_results`, or ``out`` cannot be written.
     """
-    check_file(out)
-    table = table_from_results(path, bundle, known)
-    for warning in Conditions(**table.conditions).warnings() if table.conditions else ():
-        (reporter or Silent()).note(warning)
-    table.save(out)
+    with place.file(out):
+        table = table_from_results(path, bundle, known)
+        for warning in Conditions(**table.conditions).warnings() if table.conditions else ():
+            (reporter or Silent()).note(warning)
+        table.save(out)
     return table
 
 
@@ -239,26 +245,3 @@ def _check_folder(out: Path) -> None:
             raise ProxylessError(f"--out {out}: the folder is not empty and holds no bundle; choose another name")
     elif out.exists():
         raise ProxylessError(f"--out {out}: is a file; choose another name")
-    check_file(out / "manifest.json")
-
-
-@contextmanager
-def _replacing_folder(out: Path) -> Iterator[Path]:
-    """Yield a new folder beside ``out``; on success it takes the place of ``out``, on any error it is removed."""
-    out = out.absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f"{files.PARTIAL}{out.name}-", dir=out.parent))
-    try:
-        folder = work / "new"
-        folder.mkdir()  # with the rights of any new folder, which a temporary one has not
-        yield folder
-        if out.exists():
-            os.rename(out, work / "old")
-        try:
-            os.rename(folder, out)
-        except OSError:
-            if (work / "old").exists():
-                os.rename(work / "old", out)
-            raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 from proxyless.reading import read_json, read_json_lines
 
@@ -17,10 +23,12 @@ __all__ = [
     "PARTIAL",
     "append_json_line",
     "is_partial",
+    "keep_lines",
     "read_json",
     "read_json_lines",
     "remove_partial",
     "replacing",
+    "sync",
     "write_json",
     "write_text",
 ]
@@ -33,11 +41,14 @@ PARTIAL = ".partial-"
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is renamed to ``path``, on any error removed.
 
-    The temporary name keeps the suffix, for libraries that choose a format by it.
+    What is there afterwards survives a loss of power: the content is on the disk before the name is, and the name
+    before this returns. The temporary name keeps the suffix, for libraries that choose a format by it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f"{PARTIAL}{path.stem}-", suffix=path.suffix, dir=path.parent)
+    # Not the stem: a name that is as long as a file system allows would not leave room for ours.
+    suffix = path.suffix if len(path.suffix) <= 20 else ""
+    handle, name = tempfile.mkstemp(prefix=PARTIAL, suffix=suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     umask = os.umask(0)
@@ -45,9 +56,31 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         os.chmod(temporary, 0o666 & ~umask)
+        sync(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Have a file's content, or the names in a folder, on the disk; where a file system cannot, they get there later.
+
+    Raises:
+        OSError: the content could not be written, as on a full disk.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(path, flags)
+    except OSError:  # no folders are opened on Windows
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.EACCES, errno.ENOTSUP, errno.EROFS):
+            raise
+    finally:
+        os.close(handle)
 
 
 def is_partial(path: Path) -> bool:
@@ -75,9 +108,32 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def append_json_line(path: str | Path, value: dict[str, Any]) -> None:
-    """Append ``value`` as one line of JSON to ``path``."""
+def append_json_line(path: str | Path, value: Mapping[str, Any]) -> None:
+    """Append ``value`` as one line of JSON to ``path``, in one piece, so that several processes may.
+
+    A line that was cut off before, by a kill or a full disk, is ended first, so that it spoils no other.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(value, allow_nan=False) + "\n")
+    content = json.dumps(value, allow_nan=False).encode() + b"\n"
+    with path.open("a+b", buffering=0) as file:
+        if fcntl is not None:
+            with suppress(OSError):  # a file system without locks: its last line may be seen half-written
+                fcntl.flock(file, fcntl.LOCK_EX)
+        if file.seek(0, os.SEEK_END) > 0:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                content = b"\n" + content
+        while content:  # all at once but on a disk that is just full, where the next try says so
+            content = content[file.write(content) :]
+
+
+def keep_lines(path: Path, wanted: Callable[[Mapping[str, Any]], bool]) -> None:
+    """Leave in a file of :func:`append_json_line` only the values that are ``wanted``, and no broken lines."""
+    if not path.exists():
+        return
+    before = path.read_bytes()
+    lines = [json.dumps(value, allow_nan=False) + "\n" for value in read_json_lines(path) if wanted(value)]
+    after = "".join(lines)
+    if after.encode() != before:
+        write_text(path, after)

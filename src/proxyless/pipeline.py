@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from proxyless import data, files, spaces
+from proxyless import data, files, place, spaces
 from proxyless.architecture import Architecture
 from proxyless.data import ImageData
 from proxyless.data.balance import uneven
@@ -20,7 +20,7 @@ from proxyless.latency.identity import describe
 from proxyless.latency.layout import layout
 from proxyless.latency.table import LatencyTable
 from proxyless.progress import Logged, Reporter, Silent
-from proxyless.run_folder import RunFolder, check_file, check_same, check_usable, open_run
+from proxyless.run_folder import RunFolder, check_same, open_run, taken
 from proxyless.settings import Balance, LossForm, Settings, without_effect
 from proxyless.spaces import Space
 from proxyless.spaces.mobilenet import MobileNetSpace
@@ -58,8 +58,11 @@ def search(settings: Settings, out: Path, reporter: Reporter | None = None) -> R
     log = Logged(reporter or Silent())
     _check_latency(settings)
     target = _device(settings)
-    check_usable(out)
-    run = RunFolder(out)
+    with taken(out) as run, log.errors():
+        return _searched(settings, target, run, log)
+
+
+def _searched(settings: Settings, target: Device, run: RunFolder, log: Logged) -> Result:
     log.stage("data")
     for remark in without_effect(settings):
         log.note(remark)
@@ -102,8 +105,13 @@ def train(settings: Settings, architecture: Architecture, out: Path, reporter: R
     """
     log = Logged(reporter or Silent())
     target = _device(settings)
-    check_usable(out)
-    run = RunFolder(out)
+    with taken(out) as run, log.errors():
+        return _trained_anew(settings, architecture, target, run, log)
+
+
+def _trained_anew(
+    settings: Settings, architecture: Architecture, target: Device, run: RunFolder, log: Logged
+) -> Result:
     if settings.images.size is None and "image_size" in architecture.arguments:
         settings = settings.replace({"images.size": architecture.arguments["image_size"]})
     log.stage("data")
@@ -117,7 +125,7 @@ def train(settings: Settings, architecture: Architecture, out: Path, reporter: R
     settings = _resolved(settings, images, space)
     check_same(run, settings, images.describe())
     if run.architecture.exists() and Architecture.load(run.architecture) != architecture:
-        raise ProxylessError(f"--out {out}: holds a run of another architecture; choose another --out")
+        raise ProxylessError(f"--out {run.path}: holds a run of another architecture; choose another --out")
     if run.result.exists():
         return finished(run, log)
     open_run(run, settings, images.describe())
@@ -148,12 +156,12 @@ def measure(
     """
     log = Logged(reporter or Silent())
     target = _device(settings)
-    check_file(out)
-    arguments = _space_arguments(settings) | {"classes": classes, "channels": channels, "image_size": size}
-    space = spaces.make(settings.space.name, arguments)
-    log.stage("measure")
-    table = _measured(settings, supernet_of(settings, space), space, target, log)
-    table.save(out)
+    with place.file(out):
+        arguments = _space_arguments(settings) | {"classes": classes, "channels": channels, "image_size": size}
+        space = spaces.make(settings.space.name, arguments)
+        log.stage("measure")
+        table = _measured(settings, supernet_of(settings, space), space, target, log)
+        table.save(out)
     return table
 
 

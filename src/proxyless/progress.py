@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -162,6 +163,17 @@ class Logged:
             files.append_json_line(path, value)
         self.waiting = []
 
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """What ends the job is told in the file, if that was named, with where it arose."""
+        try:
+            yield
+        except BaseException as error:
+            with suppress(OSError):  # the disk may be full, and what is wrong is told to the user anyway
+                if self.path is not None:
+                    self.write("error", **described(error))
+            raise
+
     def stage(self, name: str) -> None:
         self.name = name
         self.write("stage")
@@ -180,6 +192,15 @@ class Logged:
 
     def close(self) -> None:
         self.shown.close()
+
+
+def described(error: BaseException) -> dict[str, str]:
+    """An exception for the log: its class, what it says and where it arose."""
+    return {
+        "error": type(error).__name__,
+        "text": str(error),
+        "traceback": "".join(traceback.format_exception(error)),
+    }
 
 
 def describe(metrics: Metrics) -> str:

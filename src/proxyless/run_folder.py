@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from proxyless import files, settings
+from proxyless import files, lock, place, settings
 from proxyless.errors import ProxylessError
 from proxyless.settings import Settings
 
@@ -51,6 +51,11 @@ class RunFolder:
         return self.path / "search" / "checkpoint.pt"
 
     @property
+    def search_checkpoint_before(self) -> Path:
+        """State an epoch earlier, for when the newest is damaged."""
+        return self.path / "search" / "checkpoint.previous.pt"
+
+    @property
     def architecture(self) -> Path:
         """What was chosen."""
         return self.path / "architecture.json"
@@ -64,6 +69,11 @@ class RunFolder:
     def training_checkpoint(self) -> Path:
         """State after the last finished epoch of training."""
         return self.path / "training" / "checkpoint.pt"
+
+    @property
+    def training_checkpoint_before(self) -> Path:
+        """State an epoch earlier, for when the newest is damaged."""
+        return self.path / "training" / "checkpoint.previous.pt"
 
     @property
     def weights(self) -> Path:
@@ -125,6 +135,24 @@ class RunFolder:
         """The page for people."""
         return self.path / "report.html"
 
+    def written(self) -> list[str]:
+        """The names of all files that a job writes, relative to the folder."""
+        made = {name for name, value in vars(RunFolder).items() if isinstance(value, property)}
+        paths: list[Path] = [getattr(self, name) for name in sorted(made)]
+        return [str(path.relative_to(self.path)) for path in paths]
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Have the run for this process alone, to write some of its files again.
+
+        Raises:
+            ProxylessError: there is no such folder, it cannot be written to, or another process is at work on the run.
+        """
+        if not self.path.is_dir():
+            raise ProxylessError(f"{self.path}: no such run folder")
+        with place.folder(self.path, self.written(), flag=""):
+            yield
+
     def need(self, path: Path, made_by: str) -> Path:
         """``path``, which must be there.
 
@@ -138,39 +166,25 @@ class RunFolder:
         return path
 
 
-def check_usable(path: Path) -> None:
-    """Make sure before any work that ``path`` can be written and holds nothing but a run.
+@contextmanager
+def taken(path: Path) -> Iterator[RunFolder]:
+    """Have ``path`` as the folder of a run for this process alone; it is known before any work that it can be written.
 
     Raises:
-        ProxylessError: it is a file, not writable, or holds other files.
+        ProxylessError: it is a file, cannot be written to, holds other files, or another process is at work on it.
     """
-    if path.is_dir():
-        # A run that was killed while its folder was made holds no config yet.
-        others = [item for item in path.iterdir() if item.name != "data.json" and not files.is_partial(item)]
-        if others and not (path / "config.yaml").exists():
-            raise ProxylessError(f"--out {path}: the folder is not empty and holds no run; choose another name")
-    elif path.exists():
-        raise ProxylessError(f"--out {path}: is a file; choose another name")
-    _check_writable(path)
-
-
-def check_file(path: Path) -> None:
-    """Make sure before any work that the file ``path`` can be written.
-
-    Raises:
-        ProxylessError: it is a folder, or its folder cannot be written to.
-    """
-    if path.is_dir():
-        raise ProxylessError(f"--out {path}: is a folder; give the name of a file")
-    _check_writable(path.parent)
-
-
-def _check_writable(folder: Path) -> None:
-    nearest = folder
-    while not nearest.exists() and nearest != nearest.parent:
-        nearest = nearest.parent
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise ProxylessError(f"--out {folder}: {nearest} cannot be written to; choose another place")
+    with place.named(f"--out {path}"):
+        if path.is_dir():
+            # A run that was killed while its folder was made holds no config yet.
+            own = ("data.json", lock.NAME)
+            others = [item for item in path.iterdir() if item.name not in own and not files.is_partial(item)]
+            if others and not (path / "config.yaml").exists():
+                raise ProxylessError(f"--out {path}: the folder is not empty and holds no run; choose another name")
+        elif path.exists():
+            raise ProxylessError(f"--out {path}: is a file; choose another name")
+    run = RunFolder(path)
+    with place.folder(path, run.written()):
+        yield run
 
 
 def check_same(run: RunFolder, wanted: Settings, data: Mapping[str, Any]) -> None:
@@ -213,12 +227,9 @@ def _same_images(record: Any, now: Mapping[str, Any]) -> bool:
 
 
 def open_run(run: RunFolder, wanted: Settings, data: Mapping[str, Any]) -> None:
-    """Make the folder of a run, or take up the one that is there; see :func:`check_same`."""
+    """Begin a run in its folder, or take up the one that is there; see :func:`check_same`."""
     if run.config.exists():
-        files.remove_partial(run.path)
         return
-    run.path.mkdir(parents=True, exist_ok=True)
-    files.remove_partial(run.path)
     files.write_json(run.data, data)
     settings.save(wanted, run.config)
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,11 +14,10 @@ from torch import Tensor, nn
 
 from proxyless import files, spaces
 from proxyless.architecture import Architecture, architecture_of
-from proxyless.checkpoints import check_state, read_checkpoint
 from proxyless.data import ImageData
 from proxyless.data.balance import class_weights, uneven
 from proxyless.data.decoding import Rule
-from proxyless.errors import ProxylessError, first_line
+from proxyless.kept import Kept
 from proxyless.latency import measure as measuring
 from proxyless.latency.device import Device
 from proxyless.latency.table import LatencyTable, MeasuredNetwork
@@ -216,22 +214,14 @@ def add_seconds(run: RunFolder, seconds: Mapping[str, float]) -> None:
     files.write_json(run.seconds, {stage: value for stage, value in total.items() if stage in (*known, *seconds)})
 
 
-def _save_state(path: Path, state: dict[str, Any], account: Callable[[], None]) -> None:
-    with files.replacing(path) as temporary:
-        torch.save(state, temporary)
-    account()
+def accounted(kept: Kept, account: Callable[[], None]) -> Callable[[dict[str, Any]], None]:
+    """Keeps a state, and the account of the seconds until then; see :func:`timed`."""
 
+    def checkpoint(state: dict[str, Any]) -> None:
+        kept.save(state)
+        account()
 
-def _resume(loop: SearchLoop | TrainingLoop, path: Path) -> None:
-    try:
-        state = read_checkpoint(path)
-        check_state(state, loop.state_dict())
-        loop.load_state_dict(state)
-    except (ProxylessError, ValueError, RuntimeError) as error:  # of a loop's own checks, and of PyTorch's
-        reason = first_line(error).removeprefix(f"{path}: ")
-        raise ProxylessError(
-            f"{path}: no checkpoint of this run ({reason}); remove it to start the stage anew"
-        ) from None
+    return checkpoint
 
 
 def architecture_update(
@@ -285,6 +275,7 @@ def run_search(job: Job, supernet: Supernet, account: Callable[[], None]) -> Non
     weights = _class_weights(job)
     update = architecture_update(settings, supernet, table, weights)
     budget = {} if settings.latency is None else {"budget_ms": settings.latency}
+    kept = Kept(run.search_checkpoint, run.search_checkpoint_before, run.search_history)
     loop = SearchLoop(
         supernet,
         update,
@@ -294,12 +285,10 @@ def run_search(job: Job, supernet: Supernet, account: Callable[[], None]) -> Non
         start=spaces.shared_start(job.space, supernet) if chosen.shared_start else None,
         measures=lambda: budget | update.measures(),
         report=lambda metrics: files.append_json_line(run.search_history, metrics),
-        checkpoint=lambda state: _save_state(run.search_checkpoint, state, account),
+        checkpoint=accounted(kept, account),
         advance=job.log.advance,
     )
-    if run.search_checkpoint.exists():
-        _resume(loop, run.search_checkpoint)
-        job.log.note(f"going on after epoch {loop.epoch} of the search")
+    kept.resume(loop, "search", job.log)
     loop.run()
     supernet.cpu()
 
@@ -356,7 +345,7 @@ def run_training(job: Job, architecture: Architecture, account: Callable[[], Non
     Args:
         account: called with every checkpoint, see :func:`timed`.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     settings, run = job.settings, job.run
     chosen, where = settings.training, processor()
@@ -365,6 +354,7 @@ def run_training(job: Job, architecture: Architecture, account: Callable[[], Non
     job.log.stage("train")
     assert chosen.epochs is not None
     torch.manual_seed(settings.seed)
+    kept = Kept(run.training_checkpoint, run.training_checkpoint_before, run.training_history)
     loop = TrainingLoop(
         _on(job.space.build(architecture), where),
         _balanced(job, chosen.batch_size, settings.seed + 1),
@@ -379,12 +369,10 @@ def run_training(job: Job, architecture: Architecture, account: Callable[[], Non
             seed=settings.seed,
         ),
         report=lambda metrics: files.append_json_line(run.training_history, metrics),
-        checkpoint=lambda state: _save_state(run.training_checkpoint, state, account),
+        checkpoint=accounted(kept, account),
         advance=job.log.advance,
     )
-    if run.training_checkpoint.exists():
-        _resume(loop, run.training_checkpoint)
-        job.log.note(f"going on after epoch {loop.epoch} of the training")
+    kept.resume(loop, "training", job.log)
     trained = loop.run().cpu().eval()
     with files.replacing(run.weights) as temporary:
-        save_file({name: value.contiguous() for name, value in trained.state_dict().items()}, temporary)
+        temporary.write_bytes(save({name: value.contiguous() for name, value in trained.state_dict().items()}))
