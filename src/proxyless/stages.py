@@ -17,6 +17,7 @@ from proxyless.architecture import Architecture, architecture_of
 from proxyless.data import ImageData
 from proxyless.data.balance import class_weights, uneven
 from proxyless.data.decoding import Rule
+from proxyless.errors import ProxylessError
 from proxyless.kept import Kept
 from proxyless.latency import measure as measuring
 from proxyless.latency.device import Device
