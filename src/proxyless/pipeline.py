@@ -10,7 +10,6 @@ from proxyless import data, files, place, spaces
 from proxyless.architecture import Architecture
 from proxyless.data import ImageData
 from proxyless.data.balance import uneven
-from proxyless.data.decoding import Rule
 from proxyless.delivery import Result, finish, finished
 from proxyless.errors import ProxylessError, one_line
 from proxyless.latency import measure as measuring
@@ -184,7 +183,7 @@ def _load(settings: Settings, log: Reporter, run: RunFolder) -> ImageData:
         seed=settings.seed,
         skip_corrupt=chosen.skip_corrupt,
         grey_range=chosen.grey_range,
-        rule=_rule(run),
+        **_as_before(run),
         progress=lambda done, total: log.advance(done, total, {}),
     )
     for remark in images.remarks():
@@ -217,15 +216,15 @@ def _tell_of_balance(settings: Settings, images: ImageData, log: Reporter) -> No
     )
 
 
-def _rule(run: RunFolder) -> Rule:
-    """How the images become pixels: of a run that was begun by an earlier version, as they did then."""
+def _as_before(run: RunFolder) -> dict[str, Any]:
+    """How images become pixels and digests: of a run that was begun by an earlier version, as they did then."""
     if not run.config.exists():
-        return Rule.PILLOW
+        return {}
     record = files.read_json(run.data)
     before = record.get("preprocessing") if isinstance(record, dict) else None
     if not isinstance(before, dict):
         raise ProxylessError(f"{run.data}: has no preprocessing; restore it, or choose another --out")
-    return data.Preprocessing.from_dict(before).rule
+    return {"rule": data.Preprocessing.from_dict(before).rule, "by_content": data.is_by_content(record)}
 
 
 def _space_arguments(settings: Settings) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Images for classification: sources, splits, preprocessing, augmentation, loaders."""
 
 from proxyless.data.augmentation import Augmentation
-from proxyless.data.dataset import ImageData, SplitName
+from proxyless.data.dataset import ImageData, SplitName, is_by_content
 from proxyless.data.folder_source import folder_loader
 from proxyless.data.loaders import Batch, Split
 from proxyless.data.preprocessing import Preprocessing
@@ -17,5 +17,6 @@ __all__ = [
     "Split",
     "SplitName",
     "folder_loader",
+    "is_by_content",
     "load",
 ]

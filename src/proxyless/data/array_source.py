@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
 
@@ -12,6 +13,8 @@ import torch
 from proxyless.data.augmentation import Augmentation
 from proxyless.data.dataset import ImageData
 from proxyless.data.decoding import Rule, to_image
+from proxyless.data.findings import Findings
+from proxyless.data.fingerprints import copies, digest, shared, under_two_labels
 from proxyless.data.loaders import Split
 from proxyless.data.pixels import Block
 from proxyless.data.preprocessing import Preprocessing, square
@@ -21,46 +24,74 @@ from proxyless.data.splits import HoldOut, check_not_empty, held_out
 
 
 def load_arrays(
-    source: str, published: PublishedSet, *, image_size: int | None, hold_out: HoldOut, rule: Rule = Rule.PILLOW
+    source: str,
+    published: PublishedSet,
+    *,
+    image_size: int | None,
+    hold_out: HoldOut,
+    rule: Rule = Rule.PILLOW,
+    by_content: bool = True,
 ) -> ImageData:
     """Hold images out of the published training images, and a test split too where none is published; all
-    stays in memory. ``rule``: how they are resized.
+    stays in memory. ``rule``: how they are resized. ``by_content``: copies of an image are held out together.
     """
-    train, test = published.train, published.test
+    channels = 1 if published.train.images.ndim == 3 else 3
+    size = image_size or min(*published.train.images.shape[1:3], LARGEST_DEFAULT)
+    train = _prepared(published.train, size, rule)
     drawn = f"of every class, drawn with seed {hold_out.seed}"
-    if test is None:
+    if published.test is None:
         origin, test_origin = "all images", f"{hold_out.test_fraction:.4g} {drawn}"
-        train, test = _take(train, hold_out.test_fraction, hold_out.seed)
-        train, valid = _take(train, hold_out.valid_fraction / (1 - hold_out.test_fraction), hold_out.seed)
+        train, test = _take(train, hold_out.test_fraction, hold_out.seed, by_content)
+        train, valid = _take(train, hold_out.valid_fraction / (1 - hold_out.test_fraction), hold_out.seed, by_content)
     else:
         origin, test_origin = "the published training images", "the published test images"
-        train, valid = _take(train, hold_out.valid_fraction, hold_out.seed)
-    channels = 1 if train.images.ndim == 3 else 3
-    size = image_size or min(*train.images.shape[1:3], LARGEST_DEFAULT)
-    check_not_empty(source, {"train": len(train), "valid": len(valid), "test": len(test)})
-    blocks = [_block(arrays.images, size, rule) for arrays in (train, valid, test)]
-    labels = [arrays.labels for arrays in (train, valid, test)]
-    splits = [_split(block, numbers) for block, numbers in zip(blocks, labels, strict=True)]
+        test = _prepared(published.test, size, rule)
+        train, valid = _take(train, hold_out.valid_fraction, hold_out.seed, by_content)
+    parts = {"train": train, "valid": valid, "test": test}
+    check_not_empty(source, {name: len(part.labels) for name, part in parts.items()})
+    keys = {name: part.keys for name, part in parts.items()}
+    labels = np.concatenate([part.labels for part in parts.values()])
     return ImageData(
         source=source,
         classes=published.classes,
-        preprocessing=Preprocessing(size, channels, *_moments(blocks[0]).mean_and_std(), rule=rule),
+        preprocessing=Preprocessing(size, channels, *_moments(train.block).mean_and_std(), rule=rule),
         augmentation=Augmentation.standard(size, channels, flip=published.flip),
-        train=splits[0],
-        valid=splits[1],
-        test=splits[2],
+        train=_split(train),
+        valid=_split(valid),
+        test=_split(test),
         split_method=(
             f"train: the rest of {origin}; valid: {hold_out.valid_fraction:.4g} {drawn} from {origin}; "
             f"test: {test_origin}"
         ),
         hold_out=hold_out,
+        findings=Findings(
+            shared=shared(keys), two_labels=len(under_two_labels(np.concatenate(list(keys.values())), labels))
+        ),
+        by_content=by_content,
+        fingerprints={name: np.stack([part.keys, part.keys], axis=1) for name, part in parts.items()},
     )
 
 
-def _take(arrays: Arrays, fraction: float, seed: int) -> tuple[Arrays, Arrays]:
-    """``arrays`` without the held-out images, and those."""
-    mask = held_out([str(index) for index in range(len(arrays))], arrays.labels, fraction, seed)
-    return Arrays(arrays.images[~mask], arrays.labels[~mask]), Arrays(arrays.images[mask], arrays.labels[mask])
+@dataclass(frozen=True)
+class _Prepared:
+    """Squares uint8 (images, channels, size, size), their labels int64 and digests uint64 (images,)."""
+
+    block: np.ndarray
+    labels: np.ndarray
+    keys: np.ndarray
+
+
+def _prepared(arrays: Arrays, size: int, rule: Rule) -> _Prepared:
+    block = _block(arrays.images, size, rule)
+    return _Prepared(block, arrays.labels, np.fromiter((digest(image.data) for image in block), np.uint64, len(block)))
+
+
+def _take(part: _Prepared, fraction: float, seed: int, by_content: bool) -> tuple[_Prepared, _Prepared]:
+    """``part`` without the held-out images, and those."""
+    names = [str(index) for index in range(len(part.labels))]
+    mask = held_out(names, part.labels, fraction, seed, copies(part.keys, names) if by_content else ())
+    rest, taken = ((part.block[where], part.labels[where], part.keys[where]) for where in (~mask, mask))
+    return _Prepared(*rest), _Prepared(*taken)
 
 
 def _block(images: np.ndarray, size: int, rule: Rule) -> np.ndarray:
@@ -68,13 +99,13 @@ def _block(images: np.ndarray, size: int, rule: Rule) -> np.ndarray:
     images = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
     if images.shape[2:] != (size, size):
         return np.stack([square(to_image(image), size, rule) for image in images])
-    return images.copy()  # the arrays may be read-only, which tensors cannot be
+    return np.array(images, order="C")  # the arrays may be read-only, which tensors cannot be
 
 
-def _split(block: np.ndarray, labels: np.ndarray) -> Split:
-    digest = hashlib.blake2b(block.reshape(-1).data, digest_size=16)
-    digest.update(labels.astype("<i8").tobytes())
-    return Split(Block(torch.from_numpy(block)), torch.from_numpy(labels), digest.hexdigest())
+def _split(part: _Prepared) -> Split:
+    digest = hashlib.blake2b(part.block.reshape(-1).data, digest_size=16)
+    digest.update(part.labels.astype("<i8").tobytes())
+    return Split(Block(torch.from_numpy(part.block)), torch.from_numpy(part.labels), digest.hexdigest())
 
 
 def _moments(block: np.ndarray) -> Moments:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
 from proxyless.data.augmentation import Augmentation
-from proxyless.data.findings import Findings
+from proxyless.data.findings import Findings, left_out_in_words
 from proxyless.data.loaders import Batch, Batches, EndlessBatches, Split, make_loader
 from proxyless.data.preprocessing import Preprocessing
 from proxyless.data.splits import HoldOut
 from proxyless.errors import printable
+
+BY_CONTENT = "of content"
+"""What a description says of its digests since they are; before they were of names and sizes."""
 
 SplitName = Literal["train", "valid", "test"]
 
@@ -27,6 +31,8 @@ class ImageData:
 
     ``augmentation`` is what ``augment=True`` means; ``skipped`` names the damaged files that were left out;
     ``split_method`` says in words where each split came from; ``findings`` what else was noticed.
+    ``by_content``: whether the digests of the splits are of content; those of version 0.1 are of names and sizes.
+    ``fingerprints``: uint64 (images, 2) of each split, where the images were read (:mod:`proxyless.data.fingerprints`).
     """
 
     source: str
@@ -40,6 +46,8 @@ class ImageData:
     hold_out: HoldOut
     skipped: tuple[str, ...] = ()
     findings: Findings = Findings()
+    by_content: bool = True
+    fingerprints: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def image_size(self) -> int:
@@ -151,6 +159,7 @@ class ImageData:
             "seed": self.hold_out.seed,
             "splits": {name: self._describe_split(name) for name in self.splits},
             "skipped": list(self.skipped),
+            **({"digests": BY_CONTENT} if self.by_content else {}),
             "found": self.findings.describe(),
             "remarks": self.remarks(),
         }
@@ -165,7 +174,7 @@ class ImageData:
             parts.append(f"read from {printable(found.folder)}/ in it")
         if found.in_subfolders:
             parts.append(f"{found.in_subfolders:,} images lie in subfolders of their class folder")
-        if left_out := found.left_out_in_words():
+        if left_out := left_out_in_words(found.left_out):
             parts.append(f"left out: {left_out}")
         return ["; ".join(parts), *found.remarks()]
 
@@ -181,3 +190,8 @@ class ImageData:
         if isinstance(augment, Augmentation):
             return augment
         return self.augmentation if augment else None
+
+
+def is_by_content(record: Mapping[str, Any]) -> bool:
+    """Whether the digests in what :meth:`ImageData.describe` gave are of content, and copies were held out together."""
+    return record.get("digests") == BY_CONTENT

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +20,7 @@ from proxyless.errors import ProxylessError
 if TYPE_CHECKING:
     from PIL import Image
 
-SUFFIXES = frozenset(
+SUFFIXES_BEFORE = frozenset(  # of the files that version 0.1 saw
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
 )
 DEEP_MODES = frozenset(("I", "I;16", "I;16B", "I;16L", "I;16N", "F"))  # greys of 16 or 32 bits
@@ -54,30 +59,64 @@ def cpu_count() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def read_header(path: Path) -> Header | None:
-    """Size and kind of an image file without decoding it; None where the file cannot be opened as an image."""
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """What Pillow warns of (large images, odd EXIF blocks, transparency in palettes) is not for a user's terminal:
+    whether an image is usable is told otherwise. Python's filters are of the whole process: around a pool of threads,
+    not in one of them.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def read_header(path: Path, content: bytes | None = None) -> Header | None:
+    """Size and kind of an image file without decoding it; None where the file cannot be opened as an image.
+    ``content``: the file's bytes, where they have been read.
+    """
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path if content is None else BytesIO(content)) as image:
             return Header(image.width, image.height, image.mode in GREY_MODES, image.mode in DEEP_MODES)
     except Exception:  # as in read_image, which is the one to report the damage
         return None
 
 
-def read_image(path: Path, channels: int, grey_range: GreyRange | None = None, rule: Rule = Rule.PILLOW) -> Image.Image:
+def read_image(
+    path: Path,
+    channels: int,
+    grey_range: GreyRange | None = None,
+    rule: Rule = Rule.PILLOW,
+    content: bytes | None = None,
+) -> Image.Image:
     """Decode ``path`` in full and return it upright, in mode L (``channels`` 1) or RGB (3); see :func:`to_channels`.
+    ``content``: the file's bytes, where they have been read.
 
-    A file that is missing, truncated, damaged or no image at all is a :class:`ProxylessError` naming it.
+    A file that is missing, truncated, damaged, too large or no image at all is a :class:`ProxylessError` naming it.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path if content is None else BytesIO(content)) as image:
             image.load()
             return to_channels(_upright(image), channels, grey_range, rule)
+    except Image.DecompressionBombError as error:
+        raise ProxylessError(f"{path}: {_too_large(error)}") from None
+    except UnidentifiedImageError:
+        raise ProxylessError(f"{path}: unreadable image (not an image, or damaged at its beginning)") from None
     except Exception as error:  # damaged files make Pillow's plugins raise nearly any type
         raise ProxylessError(f"{path}: unreadable image ({type(error).__name__}: {error})") from None
+
+
+def _too_large(error: Exception) -> str:
+    """Pillow's refusal of an image, which states numbers of pixels, in megapixels."""
+    sizes = [int(number) / 1e6 for number in re.findall(r"\d+", str(error))]
+    if len(sizes) != 2:
+        return f"too large ({error})"
+    return (
+        f"an image of {sizes[0]:,.0f} megapixels, above the {sizes[1]:,.0f} that Pillow opens at most: make it smaller"
+    )
 
 
 def to_channels(

@@ -15,7 +15,8 @@ from proxyless.errors import printable
 class Findings:
     """``folder``: the folder inside the given one that was read, where it only wraps another. ``left_out``: number and
     a few names of the files that were passed over, by reason. ``in_subfolders``: images that lie deeper than right in
-    their class folder. ``kinds``: training images by ``grey`` and ``colour``, where there are both.
+    their class folder. ``kinds``: images by ``grey`` and ``colour``, where there are both; ``read_as``: what
+    all become.
 
     ``shared``: pictures of one split that are in another one too, such as ``{"train/test": 3}``. ``two_labels``:
     images whose picture also stands under another class, with an example in ``two_labels_example``. ``together``: names
@@ -26,6 +27,7 @@ class Findings:
     left_out: dict[str, dict[str, Any]] = field(default_factory=dict)
     in_subfolders: int = 0
     kinds: dict[str, int] = field(default_factory=dict)
+    read_as: str = ""
     shared: dict[str, int] = field(default_factory=dict)
     two_labels: int = 0
     two_labels_example: tuple[str, ...] = ()
@@ -50,17 +52,11 @@ class Findings:
             left_out={str(reason): dict(found) for reason, found in record.get("left_out", {}).items()},
             in_subfolders=int(record.get("in_subfolders", 0)),
             kinds={str(kind): int(count) for kind, count in record.get("kinds", {}).items()},
+            read_as=str(record.get("read_as", "")),
             shared={str(splits): int(count) for splits, count in record.get("shared", {}).items()},
             two_labels=int(record.get("two_labels", 0)),
             two_labels_example=tuple(str(name) for name in record.get("two_labels_example", [])),
             together=tuple(tuple(str(name) for name in names) for names in record.get("together", [])),
-        )
-
-    def left_out_in_words(self) -> str:
-        """``3 not an image that can be opened (.txt), 1 hidden or of the system``; empty where nothing was."""
-        return ", ".join(
-            f"{found['count']:,} {reason}{_suffixes(found['examples']) if reason == NOT_AN_IMAGE else ''}"
-            for reason, found in self.left_out.items()
         )
 
     def remarks(self) -> list[str]:
@@ -77,10 +73,18 @@ class Findings:
             )
         if self.kinds:
             lines.append(
-                f"mixed: {self.kinds['grey']:,} grey and {self.kinds['colour']:,} colour images for training;"
-                " all are read as colour"
+                f"mixed: {self.kinds['grey']:,} grey and {self.kinds['colour']:,} colour images; all are read as"
+                f" {self.read_as}"
             )
         return lines
+
+
+def left_out_in_words(left_out: Mapping[str, Mapping[str, Any]]) -> str:
+    """``3 not an image that can be opened (.txt), 1 hidden or of the system``; empty where nothing was."""
+    return ", ".join(
+        f"{found['count']:,} {reason}{_suffixes(found['examples']) if reason == NOT_AN_IMAGE else ''}"
+        for reason, found in left_out.items()
+    )
 
 
 def _pair(splits: str, count: int) -> str:

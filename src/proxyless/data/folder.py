@@ -74,6 +74,11 @@ class FolderFiles:
     left_out: LeftOut
     in_subfolders: int
 
+    def drawn(self) -> list[str]:
+        """The training images and the splits that are drawn from them."""
+        given = {"test" if name == "valid" and "test" not in self.given else name for name in self.given}
+        return [name for name in ("train", "valid", "test") if name not in given]
+
     def only(self, suffixes: Collection[str]) -> FolderFiles:
         """The files with one of these suffixes."""
 

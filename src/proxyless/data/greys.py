@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from proxyless.data.decoding import DEEP_MODES, GreyRange, cpu_count, deep_values
+from proxyless.data.decoding import DEEP_MODES, GreyRange, cpu_count, deep_values, without_warnings
 
 OUTSIDE = 0.001  # share of an image's pixels above, and below, that may be hot or dead ones
 
@@ -19,7 +19,7 @@ def range_of(paths: Iterable[Path]) -> GreyRange | None:
     The darkest and brightest thousandth of each image does not count, so that one hot pixel does not leave the others
     a few levels. It depends on the set of images alone, not on their order.
     """
-    with ThreadPoolExecutor(cpu_count()) as pool:
+    with without_warnings(), ThreadPoolExecutor(cpu_count()) as pool:
         found = [ends for ends in pool.map(_ends, paths) if ends is not None]
     if not found:
         return None

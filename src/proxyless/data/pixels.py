@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
-from proxyless.data.decoding import to_array, to_image
+from proxyless.data.decoding import to_array, to_image, without_warnings
 from proxyless.data.preprocessing import Squares
 
 if TYPE_CHECKING:
@@ -99,10 +99,12 @@ class Files:
         return len(self.names)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.from_numpy(to_array(self._read(index)))
+        with without_warnings():
+            return torch.from_numpy(to_array(self._read(index)))
 
     def squares(self, indices: np.ndarray) -> torch.Tensor:
-        return _stack(self.kind.cut(self._read(int(i))) for i in indices)
+        with without_warnings():
+            return _stack(self.kind.cut(self._read(int(i))) for i in indices)
 
     def _read(self, index: int) -> Image.Image:
         return self.kind.read(self.root / str(self.names[index]))

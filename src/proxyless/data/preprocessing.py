@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from proxyless.data.decoding import GreyRange, Rule, read_image, to_array, to_channels
+from proxyless.data.decoding import GreyRange, Rule, read_image, to_array, to_channels, without_warnings
 from proxyless.errors import ProxylessError
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ class Squares:
         if len(ends) != 2 or not -np.inf < ends[0] < ends[1] < np.inf:
             raise ProxylessError(f"grey_range {self.grey_range} given; it needs two values, a lower and a higher one")
 
-    def read(self, path: Path) -> Image.Image:
+    def read(self, path: Path, content: bytes | None = None) -> Image.Image:
         """The whole image of a file, upright, in mode L or RGB; see :func:`read_image`."""
-        return read_image(path, self.channels, self.grey_range, self.rule)
+        return read_image(path, self.channels, self.grey_range, self.rule, content)
 
     def convert(self, image: Image.Image) -> Image.Image:
         """The whole image in mode L or RGB; see :func:`to_channels`."""
@@ -112,8 +112,10 @@ class Preprocessing:
         """The resized and cropped image before normalisation, uint8 (channels, image_size, image_size)."""
         squares = self.squares
         if isinstance(image, str | Path):
-            return squares.cut(squares.read(Path(image)))
-        return squares.cut(squares.convert(_image(image) if isinstance(image, np.ndarray) else image))
+            with without_warnings():
+                return squares.cut(squares.read(Path(image)))
+        with without_warnings():
+            return squares.cut(squares.convert(_image(image) if isinstance(image, np.ndarray) else image))
 
     def normalise(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 (..., channels, height, width) as float32 with mean and std taken out."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from proxyless.data.augmentation import SMALL
-from proxyless.data.decoding import Header, cpu_count, read_header
+from proxyless.data.decoding import Header, cpu_count, read_header, without_warnings
+from proxyless.data.fingerprints import digest, digest_of_file
 from proxyless.data.folder import FileList
 from proxyless.data.pixels import Block, Pixels, Ragged
 from proxyless.data.preprocessing import Squares, shrink
@@ -27,6 +28,8 @@ LARGEST_DEFAULT = 224
 # Random crops keep 0.675 of the area on average, so 0.82 of a side: stored this much larger than needed, they
 # are not blown up.
 OVERSIZE = 1.25
+
+LARGEST_HELD = 64 << 20  # bytes of a file
 
 Progress = Callable[[int, int], None]
 
@@ -46,6 +49,9 @@ class Moments:
         squares = np.square(flat, dtype=np.uint32)
         return cls(flat.shape[1], flat.sum(axis=1, dtype=np.int64), squares.sum(axis=1, dtype=np.int64))
 
+    def __sub__(self, other: Moments) -> Moments:
+        return Moments(self.count - other.count, self.total - other.total, self.squares - other.squares)
+
     def __add__(self, other: Moments) -> Moments:
         return Moments(self.count + other.count, self.total + other.total, self.squares + other.squares)
 
@@ -58,15 +64,27 @@ class Moments:
         return tuple(round(float(v) / 255, 6) for v in mean), tuple(round(float(v) / 255, 6) for v in std)
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What one sound file came to."""
+
+    pixels: np.ndarray | None
+    moments: Moments | None
+    fingerprint: tuple[int, int]
+    colour: bool
+
+
 @dataclass
 class Scan:
-    """What came of decoding files: those that are sound, their pixels where kept, moments where asked, and
-    what was wrong.
+    """What came of decoding files: those that are sound, their fingerprints uint64 (files, 2), pixels where kept,
+    moments where asked, how many of them are in colour, and what was wrong.
     """
 
     files: FileList
+    fingerprints: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.uint64))
     images: list[np.ndarray] = field(default_factory=list)
     moments: Moments | None = None
+    colour: int = 0
     damaged: dict[str, str] = field(default_factory=dict)
 
     def pixels(self, kind: Squares) -> Pixels:
@@ -99,47 +117,99 @@ def scan(
 
     image_size = kind.image_size
 
-    def work(names: Sequence[str]) -> list[tuple[np.ndarray | None, Moments | None] | str]:
-        results: list[tuple[np.ndarray | None, Moments | None] | str] = []
+    def see(name: str) -> _Seen:
+        path = root / name
+        # Once from the disk, for its digest and for its pixels; a file that is huge is not held in memory.
+        content = path.read_bytes() if path.stat().st_size <= LARGEST_HELD else None
+        image = kind.read(path, content)
+        square = kind.cut(image)
+        pixels = square if keep else None
+        if keep and training and image_size >= SMALL and image.size != (image_size, image_size):
+            pixels = shrink(image, math.ceil(OVERSIZE * image_size))
+        header = read_header(path, content)
+        fingerprint = (digest_of_file(path) if content is None else digest(content), digest(square))
+        colour = header is not None and not header.grey
+        return _Seen(pixels, Moments.of(square) if training else None, fingerprint, colour)
+
+    def work(names: Sequence[str]) -> list[_Seen | str]:
+        results: list[_Seen | str] = []
         for name in names:
             try:
-                image = kind.read(root / name)
+                results.append(see(name))
             except ProxylessError as error:
                 results.append(str(error))
-                continue
-            pixels = kind.cut(image) if training or keep else None
-            moments = Moments.of(pixels) if training and pixels is not None else None
-            if keep and training and image_size >= SMALL and image.size != (image_size, image_size):
-                pixels = shrink(image, math.ceil(OVERSIZE * image_size))
-            results.append((pixels if keep else None, moments))
+            except OSError as error:
+                results.append(f"{root / name}: cannot be read ({error.strerror or error})")
         return results
 
     outcome = Scan(files)
+    fingerprints = []
     chunks = [files.names[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
     pool = ThreadPoolExecutor(cpu_count())
     try:
-        for names, results in zip(chunks, pool.map(work, chunks), strict=True):
-            for name, result in zip(names, results, strict=True):
-                if isinstance(result, str):
-                    outcome.damaged[name] = result
-                    continue
-                pixels, moments = result
-                if pixels is not None:
-                    outcome.images.append(pixels)
-                if moments is not None:
-                    outcome.moments = moments if outcome.moments is None else outcome.moments + moments
-            advance(len(names))
+        with without_warnings():
+            for names, results in zip(chunks, pool.map(work, chunks), strict=True):
+                for name, result in zip(names, results, strict=True):
+                    if isinstance(result, str):
+                        outcome.damaged[name] = result
+                        continue
+                    fingerprints.append(result.fingerprint)
+                    outcome.colour += result.colour
+                    if result.pixels is not None:
+                        outcome.images.append(result.pixels)
+                    if result.moments is not None:
+                        moments = outcome.moments
+                        outcome.moments = result.moments if moments is None else moments + result.moments
+                advance(len(names))
     finally:
         pool.shutdown(cancel_futures=True)  # so that an interrupt does not wait for all the files
-    outcome.files = files.without(set(outcome.damaged))
+    outcome.files = files.without(outcome.damaged)
+    outcome.fingerprints = np.array(fingerprints, np.uint64).reshape(-1, 2)
     return outcome
 
 
+Rescan = Callable[[FileList, str], Scan]
+
+
+def rearranged(scans: Mapping[str, Scan], wanted: Mapping[str, FileList], again: Rescan) -> dict[str, Scan]:
+    """The same files in other splits. What changed sides is decoded again, since training images are kept otherwise;
+    ``again(files, split)`` scans them.
+    """
+    result = {}
+    for split, files in wanted.items():
+        before = scans[split]
+        came = again(files.without(set(before.files.names)), split)
+        went = again(before.files.without(set(files.names)), split)
+        moments = before.moments
+        if moments is not None:
+            moments = moments + came.moments if came.moments is not None else moments
+            moments = moments - went.moments if went.moments is not None else moments
+        place = {name: number for number, name in enumerate((*before.files.names, *came.files.names))}
+        order = [place[name] for name in files.names]
+        images = [*before.images, *came.images]
+        result[split] = Scan(
+            files,
+            np.concatenate([before.fingerprints, came.fingerprints])[order],
+            [images[number] for number in order] if images else [],
+            moments,
+            before.colour + came.colour - went.colour,
+            before.damaged,
+        )
+    return result
+
+
 def sample_headers(root: Path, files: FileList) -> list[Header]:
-    """Headers of up to 1,000 of ``files``, evenly spread; those that cannot be read are left out."""
-    step = max(1, len(files) // SAMPLE)
-    with ThreadPoolExecutor(cpu_count()) as pool:
-        headers = pool.map(read_header, [root / name for name in files.names[::step]])
+    """Headers of about 1,000 of ``files``, drawn from each class by its share, at least one; those that cannot be
+    read are left out.
+    """
+    share = min(1.0, SAMPLE / max(1, len(files)))
+    rng = np.random.default_rng(0)
+    chosen: list[int] = []
+    for label in np.unique(files.labels):
+        members = np.flatnonzero(files.labels == label)
+        chosen += rng.choice(members, math.ceil(share * len(members)), replace=False).tolist()
+    with without_warnings(), ThreadPoolExecutor(cpu_count()) as pool:
+        headers = pool.map(read_header, [root / files.names[number] for number in sorted(chosen)])
         return [header for header in headers if header is not None]
 
 

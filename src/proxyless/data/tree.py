@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 
+from proxyless.data.decoding import without_warnings
 from proxyless.errors import ProxylessError
 
 NOT_AN_IMAGE = "not an image that can be opened"
@@ -286,7 +287,7 @@ def _opens(path: str, formats: tuple[str, ...]) -> bool:
     from PIL import Image
 
     try:
-        with Image.open(path, formats=formats):
+        with without_warnings(), Image.open(path, formats=formats):
             return True
     except Exception:  # no image; plugins raise nearly any type on bytes that are not theirs
         return False

@@ -1,0 +1,99 @@
+"""Images known by what they are, wherever they lie: digests of their files and of their pixels.
+
+Fingerprints are uint64 (images, 2): of a file's bytes, and of the square of 8-bit pixels that a network sees. In a
+published set, which has no files, both are of the pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from proxyless.data.decoding import cpu_count
+from proxyless.errors import ProxylessError
+
+FILE, PIXELS = 0, 1
+PIECE = 1 << 22  # bytes read at a time
+
+
+def digest(content: Any) -> int:
+    """64 bits of some bytes: among a million images, two different ones agree once in 30 million sets."""
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
+
+
+def digest_of_file(path: Path) -> int:
+    """:func:`digest` of a file's bytes, however many."""
+    state = hashlib.blake2b(digest_size=8)
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(PIECE):
+                state.update(piece)
+    except OSError as error:
+        raise ProxylessError(f"{path}: cannot be read ({error.strerror or error})") from None
+    return int.from_bytes(state.digest(), "little")
+
+
+def digests_of_files(root: Path, names: Sequence[str]) -> np.ndarray:
+    """:func:`digest_of_file` of each: uint64 (files,)."""
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        return np.fromiter(pool.map(lambda name: digest_of_file(root / name), names), np.uint64, len(names))
+
+
+def of_split(digests: np.ndarray, labels: np.ndarray) -> str:
+    """One digest of a split from those of its files, uint64 (images,), and labels, in order."""
+    rows = np.stack([digests.astype("<u8"), labels.astype("<u8")], axis=1)
+    return hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest()
+
+
+def copies(keys: np.ndarray, names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Names of the images, each list of one picture; pictures that are there once are left out.
+
+    ``keys``: uint64 (images,).
+    """
+    order = np.lexsort((np.arange(len(keys)), keys))
+    ends = np.flatnonzero(np.diff(keys[order])) + 1
+    groups = [group for group in np.split(order, ends) if len(group) > 1]
+    return sorted(tuple(sorted(names[number] for number in group)) for group in groups)
+
+
+def shared(keys: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Images of one split whose picture is in another too, by ``one/other``, of which the latter's are counted.
+
+    ``keys``: uint64 (images,) of each split.
+    """
+    counts = {f"{one}/{other}": int(np.isin(keys[other], keys[one]).sum()) for one, other in combinations(keys, 2)}
+    return {splits: count for splits, count in counts.items() if count}
+
+
+def under_two_labels(keys: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Indices of the images whose picture has another label as well, those of one picture together: int64 (images,)."""
+    order = np.lexsort((labels, keys))
+    _, start = np.unique(keys[order], return_index=True)
+    groups = np.split(order, start[1:])
+    several = [group for group in groups if len(group) > 1 and len(np.unique(labels[group])) > 1]
+    return np.concatenate(several) if several else np.zeros(0, np.int64)
+
+
+def write(fingerprints: Iterable[np.ndarray]) -> bytes:
+    """Of several splits, one after the other, as bytes."""
+    return b"".join(of.astype("<u8").tobytes() for of in fingerprints)
+
+
+def read(path: Path, counts: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """The inverse of :func:`write`, for splits of so many images.
+
+    Raises:
+        ProxylessError: the file holds another number of them.
+    """
+    content = path.read_bytes()
+    if len(content) != 16 * sum(counts.values()):
+        raise ProxylessError(f"{path}: does not fit data.json beside it; restore the two files of the run")
+    rows = np.frombuffer(content, "<u8").astype(np.uint64).reshape(-1, 2)
+    ends = np.cumsum(list(counts.values()))[:-1]
+    return dict(zip(counts, np.split(rows, ends), strict=True))
