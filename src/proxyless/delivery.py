@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from proxyless import data, deployment, files, spaces, summary
+from proxyless import data, deployment, files, int8, spaces, summary
 from proxyless.architecture import Architecture
 from proxyless.checkpoints import check_state, read_safetensors
 from proxyless.data import ImageData
@@ -26,6 +26,8 @@ from proxyless.latency.rounds import Interval
 from proxyless.latency.table import LatencyTable
 from proxyless.progress import Reporter
 from proxyless.run_folder import RunFolder
+from proxyless.settings import Settings
+from proxyless.settings import load as load_settings
 from proxyless.stages import Batches, Job, effort, supernet_of, timed, warn
 from proxyless.training.loop import accuracy, by_class, confusion
 
@@ -60,9 +62,17 @@ def load_network(run: RunFolder) -> nn.Module:
     return network.eval()
 
 
-def export(run: RunFolder, others: Sequence[Path] = (), *, pixels: bool = False) -> Exported:
+COMPARED = 32
+"""Held-out images that a converted network is compared with PyTorch on."""
+
+HELD_OUT = 2000
+"""Held-out images that int8 is compared with float32 on, at the most."""
+
+
+def export(run: RunFolder, others: Sequence[Path] = (), *, pixels: bool = False) -> tuple[Exported, list[str]]:
     """Write ``model.onnx`` of a trained run, and ``others`` of its :class:`RunFolder`'s files, compared with PyTorch on
-    held-out images of the run's data; returns what is to be said of ``model.onnx``.
+    held-out images of the run's data; returns what is to be said of ``model.onnx``, and of int8 files, measured
+    briefly, what one must know before using them.
 
     ``pixels``: write ``model.pixels.onnx`` too, which takes pixels of 8 bits and normalises them itself.
 
@@ -74,13 +84,32 @@ def export(run: RunFolder, others: Sequence[Path] = (), *, pixels: bool = False)
         if reason := deployment.not_runnable(path):
             raise ProxylessError(f"{path.name}: {reason}")
     network = load_network(run)
-    images = next(iter(recorded_data(run).loader("valid", batch_size=32)))[0]
-    exported = _onnx(run, network, images)
+    chosen = load_settings(run.config) if run.config.exists() else Settings()
+    quantised = any(deployment.is_int8(run, path) for path in others)
+    samples = _samples(recorded_data(run), chosen, int8=quantised)
+    exported = _onnx(run, network, samples.compared)
     if pixels:
-        _onnx_pixels(run, network, images)
+        _onnx_pixels(run, network, samples.compared)
+    cautions: list[str] = []
     for path in others:
-        deployment.write(run, path, network, images)
-    return exported
+        if path == run.tflite and run.tflite_int8 in others:
+            continue  # written with that one
+        comparison = deployment.write(run, path, network, samples)
+        if comparison:
+            plain = deployment.float32_of(run, path)
+            times = deployment.briefly_measured(path, plain, (1, *samples.compared.shape[1:]))
+            cautions += int8.cautions(path.name, plain.name, comparison, times)
+    return exported, cautions
+
+
+def _samples(images: ImageData, chosen: Settings, *, int8: bool) -> deployment.Samples:
+    """Images that stand for the data. Ranges of int8 come from training images, so that held-out ones can judge."""
+    count = chosen.calibration.images if int8 else 1
+    return deployment.Samples(
+        calibration=images.sample("train", count, seed=chosen.seed).images(),
+        held_out=images.sample("valid", HELD_OUT if int8 else 1, seed=chosen.seed),
+        compared=images.sample("valid", COMPARED, seed=chosen.seed).images(),
+    )
 
 
 def _onnx(run: RunFolder, network: nn.Module, images: Tensor) -> Exported:
@@ -145,8 +174,10 @@ def _checked(job: Job, architecture: Architecture) -> dict[str, Any]:
         describe["timm"] = space.timm_arguments(architecture)
     files.write_json(run.model, describe)
     batches = Batches(images, settings.training.batch_size, settings.seed, torch.device("cpu"))
-    held_out = next(iter(images.loader("valid", batch_size=32)))[0]
-    exported = _onnx(run, network, held_out)
+    handed_over = deployment.device_file(run, target)
+    quantised = handed_over is not None and deployment.is_int8(run, handed_over)
+    samples = _samples(images, settings, int8=quantised)
+    exported = _onnx(run, network, samples.compared)
     if exported.subnormals:
         job.log.note(subnormals_note(exported.subnormals))
     matrix, _ = confusion(network, batches.test())
@@ -154,11 +185,15 @@ def _checked(job: Job, architecture: Architecture) -> dict[str, Any]:
     write_confusion(run, images.classes, matrix)
     classes = by_class(matrix, images.classes)
     inputs = example_inputs(((1, *space.input_shape),))
-    handed_over = deployment.device_file(run, target)
     other = handed_over if handed_over != run.onnx else None  # model.onnx is compared with PyTorch
-    if other:
-        deployment.write(run, other, network, held_out, batch=target.batch)
-    measured = _measured(job, network, handed_over) if target.here else None
+    comparison = deployment.write(run, other, network, samples, batch=target.batch) if other else None
+    plain = deployment.float32_of(run, other) if other and comparison else None
+    measured, times = _measured(job, network, handed_over, plain) if target.here else (None, None)
+    about_int8 = None
+    if other and plain and comparison:
+        about_int8 = int8.described(other.name, plain.name, comparison, times, len(samples.calibration))
+        for caution in about_int8["cautions"]:
+            job.log.note(caution)
     values: dict[str, Any] = {
         "test_accuracy": accuracy(matrix),
         "valid_accuracy": accuracy(held_out_matrix),
@@ -180,6 +215,7 @@ def _checked(job: Job, architecture: Architecture) -> dict[str, Any]:
         "device": describe_device(target),
         "onnx_max_difference": exported.difference,
         "subnormal_weights": exported.subnormals,
+        "int8": about_int8,
         "versions": summary.versions(),
     }
     if run.latency.exists():
@@ -209,16 +245,21 @@ def finished(run: RunFolder, log: Reporter) -> Result:
     return Result(run, files.read_json(run.result))
 
 
-def _measured(job: Job, network: nn.Module, model: Path | None) -> Interval:
-    """Latency of what is handed over for the device: the file ``model`` as it was written, or the network itself."""
+def _measured(
+    job: Job, network: nn.Module, model: Path | None, plain: Path | None
+) -> tuple[Interval, int8.Times | None]:
+    """Latency of what is handed over for the device: the file ``model`` as it was written, or the network itself; of an
+    int8 file also beside ``plain``, the same in float32.
+    """
     shapes = ((job.target.batch, *job.space.input_shape),)
     enough = effort(job.settings, share=0.25)
     if model:
-        found, conditions = measuring.measure_file(model, shapes, job.target, enough)
+        files = [path for path in (model, plain) if path]
+        found, conditions = measuring.measure_files(files, shapes, job.target, enough)
     else:
-        (found,), conditions = measuring.measure_networks([network], shapes, job.target, enough)
+        found, conditions = measuring.measure_networks([network], shapes, job.target, enough)
     warn(conditions, job.log)
-    return found
+    return found[0], int8.Times(*found) if plain else None
 
 
 def evaluate(run: RunFolder, source: str | None = None) -> dict[str, Any]:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from proxyless import files
-from proxyless.latency.device import Device, Precision
+from proxyless.int8 import Batch, Comparison, Run, Times, best
+from proxyless.latency.device import Device, Precision, device
+from proxyless.latency.measure import measure_files
+from proxyless.latency.rounds import Effort
 from proxyless.latency.runtimes import Format, available, runtime
 from proxyless.run_folder import RunFolder
 
-Batch = tuple[Tensor, Tensor]
+SAMPLES_AT_ONCE = 16
+"""Images whose activations are held in memory together while ranges are taken."""
 
 
 def device_file(run: RunFolder, target: Device) -> Path | None:
@@ -32,28 +35,72 @@ def device_file(run: RunFolder, target: Device) -> Path | None:
             return None
 
 
-def write(run: RunFolder, path: Path, network: nn.Module, images: Tensor, *, batch: int = 1) -> None:
-    """Write ``path``, one of the files of a run that has its ``model.onnx``.
+@dataclass(frozen=True)
+class Samples:
+    """Images that stand for the data a network is for.
+
+    Args:
+        calibration: normalised images (number, channels, height, width) that the ranges of int8 are taken from.
+        held_out: batches of others, to compare int8 with float32 on; iterated more than once.
+        compared: normalised images to compare a converted network with PyTorch on.
+    """
+
+    calibration: Tensor
+    held_out: Iterable[Batch]
+    compared: Tensor
+
+
+def float32_of(run: RunFolder, path: Path) -> Path:
+    """The float32 file that the int8 file ``path`` is made from."""
+    return {run.onnx_int8: run.onnx, run.tflite_int8: run.tflite}[path]
+
+
+def is_int8(run: RunFolder, path: Path) -> bool:
+    """Whether the file ``path`` has int8 weights and activations."""
+    return path in (run.onnx_int8, run.tflite_int8)
+
+
+def write(run: RunFolder, path: Path, network: nn.Module, samples: Samples, *, batch: int = 1) -> Comparison | None:
+    """Write ``path``, one of the files of a run that has its ``model.onnx``; for an int8 file also the float32 one that
+    it is made from. Returns what int8 loses.
 
     Args:
         network: the trained network.
-        images: normalised held-out images (number, channels, height, width), to compare with PyTorch on and to take
-            the ranges of int8 activations from.
         batch: images of one inference, which a TFLite file is made for; ONNX files take any number.
 
     Raises:
         ProxylessError: the network cannot be converted, or computes something else then.
     """
-    if path == run.onnx_int8:
-        from proxyless.export.quantize import quantized
-
-        content = quantized(run.onnx.read_bytes(), [[images.numpy()]])
-        with files.replacing(path) as temporary:
-            temporary.write_bytes(content)
-    elif path in (run.tflite, run.tflite_int8):
+    if path in (run.tflite, run.tflite_int8):
         from proxyless.export import litert
 
-        litert.export(network, images, path, batch=batch, int8=path == run.tflite_int8)
+        litert.export(network, samples.compared, run.tflite, batch=batch)
+    if not is_int8(run, path):
+        return None
+    plain = float32_of(run, path)
+    content, comparison = best(
+        _running(plain.read_bytes(), plain.suffix),
+        _quantised(plain, samples.calibration, batch),
+        lambda content: _running(content, plain.suffix),
+        samples.held_out,
+    )
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(content)
+    return comparison
+
+
+def _quantised(plain: Path, images: Tensor, batch: int) -> Iterator[tuple[str, bytes]]:
+    """The network in the file ``plain`` in int8 in one way after the other, what serves most networks first."""
+    model = plain.read_bytes()
+    if plain.suffix == ".tflite":
+        from proxyless.export import litert
+
+        yield "LiteRT's own", litert.quantized(model, litert.samples(images, batch))
+        return
+    from proxyless.export.quantize import RECIPES, quantized
+
+    for recipe in RECIPES:
+        yield recipe.name, quantized(model, [[part.numpy()] for part in images.split(SAMPLES_AT_ONCE)], recipe)
 
 
 def not_runnable(path: Path) -> str | None:
@@ -67,15 +114,29 @@ def accuracy(path: Path, batches: Iterable[Batch]) -> float:
     Raises:
         ProxylessError: the runtime is not installed, or cannot load the file.
     """
-    from proxyless.export import litert_session, onnx_session
-
-    run: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-    if path.suffix == ".tflite":
-        run = partial(litert_session.run, litert_session.Session(path.read_bytes()))
-    else:
-        run = partial(onnx_session.run, onnx_session.session(path))
+    run = _running(path.read_bytes(), path.suffix)
     correct = total = 0
     for inputs, targets in batches:
         correct += int((run(inputs.contiguous().numpy()).argmax(axis=1) == targets.numpy()).sum())
         total += len(targets)
     return correct / total
+
+
+def briefly_measured(path: Path, float32: Path, shape: tuple[int, ...]) -> Times:
+    """Latency of an int8 file and of the float32 one here, on one thread, well enough to tell which is quicker.
+
+    Args:
+        shape: of the images of one inference.
+    """
+    target = device("cpu-litert-int8" if path.suffix == ".tflite" else "cpu-int8")
+    enough = Effort(rounds=8, loadings=2, width=0.05, limit_s=10)
+    found, _ = measure_files([path, float32], (shape,), target, enough)
+    return Times(*found)
+
+
+def _running(model: bytes, suffix: str) -> Run:
+    from proxyless.export import litert_session, onnx_session
+
+    if suffix == ".tflite":
+        return partial(litert_session.run, litert_session.Session(model))
+    return partial(onnx_session.run, onnx_session.session(model))

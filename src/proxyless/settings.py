@@ -252,6 +252,13 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True)
+class CalibrationSettings:
+    """What the ranges of an int8 network are taken from."""
+
+    images: int = _setting(256, "Training images that the ranges of an int8 network are taken from.", least=1)
+
+
+@dataclass(frozen=True)
 class Settings:
     """The whole job."""
 
@@ -271,6 +278,7 @@ class Settings:
     measure: MeasureSettings = field(default_factory=MeasureSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
 
     def replace(self, values: Mapping[str, Any]) -> Settings:
         """These settings with ``values`` by dotted name, such as ``{"search.epochs": 3}``, put in.

@@ -16,7 +16,7 @@ from proxyless import ProxylessError
 from proxyless.latency.bench import bench
 from proxyless.latency.device import device
 from proxyless.latency.loadings import MOST
-from proxyless.latency.measure import measure_file, measure_networks
+from proxyless.latency.measure import measure_files, measure_networks
 from proxyless.latency.operators import example_inputs
 from proxyless.latency.rounds import Effort, Round
 
@@ -88,7 +88,7 @@ print("torch" in sys.modules)
 def test_a_file_that_is_no_model_is_named(tmp_path):
     (tmp_path / "broken.onnx").write_bytes(b"no model")
     with pytest.raises(ProxylessError, match=r"broken\.onnx on cpu \(onnxruntime\): .*ONNX Runtime.*: \S") as caught:
-        measure_file(tmp_path / "broken.onnx", SHAPES, CPU, QUICK)
+        measure_files([tmp_path / "broken.onnx"], SHAPES, CPU, QUICK)
     assert "\n" not in str(caught.value)
 
 

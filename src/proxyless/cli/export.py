@@ -34,9 +34,11 @@ def run(parsed: argparse.Namespace) -> None:
         (folder.tflite_int8, parsed.tflite and parsed.int8),
     ]
     others = [path for path, asked in wanted if asked]
-    exported = delivery.export(folder, others, pixels=parsed.pixels)
+    exported, cautions = delivery.export(folder, others, pixels=parsed.pixels)
     print(f"{folder.onnx}: outputs equal PyTorch's within {exported.difference:.1e}")
     if exported.subnormals:
         print(subnormals_note(exported.subnormals))
     for path in [folder.onnx_pixels] * parsed.pixels + others:
         print(path)
+    for caution in cautions:
+        print(f"caution: {caution}")

@@ -21,6 +21,7 @@ SECTIONS = {
     "measure": "measuring",
     "search": "search",
     "training": "training of the network that was found",
+    "calibration": "int8 networks",
 }
 
 SHORT = {"images.size": "--image-size", "space.name": "--space"}

@@ -24,6 +24,8 @@ def summary(values: Mapping[str, Any], run: Path) -> str:
     ]
     if values.get("test_accuracy_device_file") is not None:
         lines.insert(2, ("", f"{values['test_accuracy_device_file']:.2%} as {values['device_file']}"))
+    about_int8 = values.get("int8") or {}
+    lines += [("caution", text) for text in about_int8.get("cautions", ())]
     device = values["device"]["name"]
     known = [("predicted", values["latency_predicted_ms"]), ("measured", measured)]
     found = [(f"{how} {ms:.4g} ms", ms) for how, ms in known if ms is not None]
@@ -34,6 +36,9 @@ def summary(values: Mapping[str, Any], run: Path) -> str:
             text += f", budget {budget:g} ms ({last / budget - 1:+.1%})"
         texts = [text for text, _ in found[:-1]] + [text]
         lines += [("" if i else "latency", text) for i, text in enumerate(texts)]
+    if about_int8.get("latency_float32_ms") is not None:
+        both = f"{about_int8['latency_float32_ms']:.4g} ms in float32 as {about_int8['float32_file']}"
+        lines.append(("", f"{both}: use {about_int8['use']}"))
     lines.append(("model", str(run / "model.onnx")))
     if values.get("device_file") not in (None, "model.onnx"):
         lines.append(("", str(run / values["device_file"])))

@@ -3,7 +3,7 @@
 from proxyless.data.augmentation import Augmentation
 from proxyless.data.dataset import ImageData, SplitName, is_by_content
 from proxyless.data.folder_source import folder_loader
-from proxyless.data.loaders import Batch, Split
+from proxyless.data.loaders import Batch, Sample, Split
 from proxyless.data.preprocessing import Preprocessing
 from proxyless.data.published import PUBLISHED
 from proxyless.data.sources import load
@@ -14,6 +14,7 @@ __all__ = [
     "Batch",
     "ImageData",
     "Preprocessing",
+    "Sample",
     "Split",
     "SplitName",
     "folder_loader",

@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader
 
 from proxyless.data.augmentation import Augmentation
 from proxyless.data.findings import Findings, left_out_in_words
-from proxyless.data.loaders import Batch, Batches, EndlessBatches, Split, make_loader
+from proxyless.data.loaders import Batch, Batches, EndlessBatches, Sample, Split, make_loader
 from proxyless.data.preprocessing import Preprocessing
+from proxyless.data.sampling import stratified
 from proxyless.data.splits import HoldOut
 from proxyless.errors import printable
 
@@ -139,6 +140,14 @@ class ImageData:
             balanced=balanced,
         )
         return iter(make_loader(batches, itertools.count(start), workers=workers, pin_memory=pin_memory))
+
+    def sample(self, split: SplitName, count: int, *, seed: int = 0) -> Sample:
+        """``count`` images that stand for the whole of ``split``, as evaluation sees them: as many of each class, see
+        :func:`~proxyless.data.sampling.stratified`.
+        """
+        chosen = self.splits[split]
+        indices = stratified(chosen.labels.numpy(), count, seed)
+        return Sample(chosen.images(indices), chosen.labels[torch.from_numpy(indices)], self.preprocessing)
 
     def describe(self) -> dict[str, Any]:
         """All of it but the pixels as JSON-able data; ``load(source, record=...)`` checks against it that

@@ -4,7 +4,7 @@ gives the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,6 +21,9 @@ from proxyless.data.preprocessing import Preprocessing
 from proxyless.errors import ProxylessError
 
 Batch = tuple[torch.Tensor, torch.Tensor]
+
+SAMPLE_BATCH = 16
+"""Images that are normalised and run together where nothing else is asked for: their activations fit into memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +42,29 @@ class Split:
         image_size).
         """
         return self.pixels.squares(np.arange(len(self)) if indices is None else np.asarray(indices, np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Some images of a split, decoded: ``squares`` uint8 (images, channels, size, size), ``labels`` int64 (images,).
+
+    Iterating gives them in batches of :data:`SAMPLE_BATCH`, normalised, as often as wanted.
+    """
+
+    squares: torch.Tensor
+    labels: torch.Tensor
+    preprocessing: Preprocessing
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for squares, labels in zip(self.squares.split(SAMPLE_BATCH), self.labels.split(SAMPLE_BATCH), strict=True):
+            yield normalise(squares, self.preprocessing), labels
+
+    def images(self) -> torch.Tensor:
+        """All of the images, normalised: float32 (images, channels, size, size)."""
+        return normalise(self.squares, self.preprocessing)
 
 
 class Batches:

@@ -53,16 +53,24 @@ def quantized(model: bytes, samples: Sequence[Sequence[NDArray[np.float32]]]) ->
         raise ProxylessError(f"LiteRT cannot quantise the model to int8: {first_line(error)}") from error
 
 
-def export(network: nn.Module, images: Tensor, path: Path, *, batch: int = 1, int8: bool = False) -> None:
+def samples(images: Tensor, batch: int) -> list[list[NDArray[np.float32]]]:
+    """Normalised ``images`` (number, channels, height, width) as the samples of :func:`quantized` for a model that runs
+    ``batch`` at once; the last ones are left out where they fill no inference, unless there are no others.
+    """
+    whole = images if len(images) >= batch else images.repeat(-(-batch // len(images)), 1, 1, 1)
+    parts = channels_last(whole).contiguous().split(batch)
+    return [[part.numpy()] for part in parts if len(part) == batch]
+
+
+def export(network: nn.Module, images: Tensor, path: Path, *, batch: int = 1) -> None:
     """Write ``network`` as ``path`` for inferences on ``batch`` images, compared with PyTorch on real ``images``.
 
     Args:
-        images: normalised images (number, channels, height, width) of the data the network is for; those that int8's
-            ranges are taken from.
+        images: normalised images (number, channels, height, width) of the data the network is for.
 
     Raises:
-        ProxylessError: LiteRT is not installed or cannot convert the network, or outputs in float32 differ by more than
-            1e-3 of their largest; nothing is written then.
+        ProxylessError: LiteRT is not installed or cannot convert the network, or outputs differ by more than 1e-3 of
+            their largest; nothing is written then.
     """
     content = to_tflite(network, [images[:1].expand(batch, -1, -1, -1)])
     with evaluation(network), torch.no_grad():
@@ -70,9 +78,6 @@ def export(network: nn.Module, images: Tensor, path: Path, *, batch: int = 1, in
     difference = np.abs(run(Session(content), images.numpy()) - expected).max()
     if difference > 1e-3 * max(1.0, float(np.abs(expected).max())):
         raise ProxylessError(f"{path}: LiteRT's outputs differ from PyTorch's by {difference:.2g}; not written")
-    if int8:
-        samples = channels_last(images).contiguous().split(batch)
-        content = quantized(content, [[sample.numpy()] for sample in samples if len(sample) == batch])
     with files.replacing(path) as temporary:
         temporary.write_bytes(content)
 

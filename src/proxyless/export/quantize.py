@@ -5,24 +5,59 @@ from __future__ import annotations
 import logging
 import platform
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from proxyless.errors import ProxylessError, first_line
+from proxyless.export.bias import corrected
+from proxyless.export.calibration import Method, Range, ranges
+from proxyless.export.equalize import equalized
 from proxyless.export.onnx_session import imported, input_names
 from proxyless.export.plain import OPSET, with_lowest_versions, with_version, without_subnormals
 
 
-def quantized(model: bytes, samples: Sequence[Sequence[NDArray[Any]]]) -> bytes:
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is quantised.
+
+    Args:
+        ranges: how the ranges of activations follow from the samples.
+        equalize: whether channels are brought to one level before.
+        correct: whether biases are corrected by what quantising moves the means of channels.
+    """
+
+    ranges: Method = Method.MINMAX
+    equalize: bool = False
+    correct: bool = False
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        parts = [str(self.ranges)] + ["equalised"] * self.equalize + ["biases corrected"] * self.correct
+        return ", ".join(parts)
+
+
+RECIPES = (
+    Recipe(),
+    Recipe(Method.MSE),
+    Recipe(equalize=True),
+    Recipe(Method.MSE, equalize=True),
+    Recipe(Method.MSE, equalize=True, correct=True),
+)
+"""To be tried one after the other until one is good enough."""
+
+
+def quantized(model: bytes, samples: Sequence[Sequence[NDArray[Any]]], recipe: Recipe = Recipe()) -> bytes:
     """The serialised ``model`` of :func:`proxyless.export.onnx.to_onnx` with 8-bit weights and activations.
 
-    Weights have a scale for each output channel; activations have one for each tensor, from its minimum and maximum
-    over the samples. Inputs and outputs stay float32, and metadata is kept. A model with nothing to quantise, such as
-    a pooling, comes back in float32.
+    Weights have a scale for each output channel; activations have one for each tensor, from its values on the samples.
+    Inputs and outputs stay float32, and metadata is kept. A model with nothing to quantise, such as a pooling, comes
+    back in float32.
 
     Args:
         samples: inputs of inferences like those to come; of one inference, an array for each input that the module
@@ -31,66 +66,83 @@ def quantized(model: bytes, samples: Sequence[Sequence[NDArray[Any]]]) -> bytes:
     Raises:
         ProxylessError: ONNX Runtime cannot quantise the model.
     """
-    import onnx
-
-    quantization = imported("onnxruntime.quantization")
     if not samples:
         raise ProxylessError("int8: no samples to take the ranges of the activations from")
-    with tempfile.TemporaryDirectory(prefix="proxyless-") as name, _quiet():
-        folder = Path(name)
+    with _quiet():
         try:
-            simple = onnx.load_from_string(_simplified(model, folder / "simplified.onnx"))
-            with_version(simple, OPSET)
+            simple = simplified(model)
             used = {value.name for value in simple.graph.input}
             if not used:
                 return model
             names = input_names(len(samples[0]))
             feeds = [{n: a for n, a in zip(names, sample, strict=True) if n in used} for sample in samples]
-            # What ONNX Runtime's own preparation writes: without it, it advises to run it.
-            simple.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
-            quantization.quantize_static(
-                simple,
-                folder / "quantized.onnx",
-                _Reader(feeds),
-                quant_format=quantization.QuantFormat.QDQ,
-                activation_type=quantization.QuantType.QInt8 if _arm() else quantization.QuantType.QUInt8,
-                weight_type=quantization.QuantType.QInt8,
-                per_channel=True,
-                # Instructions older than VNNI add pairs of products in 16 bits, where 8-bit weights would overflow.
-                reduce_range=not (_arm() or _adds_in_32_bits()),
-            )
-            found = _without_notes(onnx.load(folder / "quantized.onnx"))
-            without_subnormals(found)
-            with_lowest_versions(found)
-            return found.SerializeToString()
+            if recipe.equalize:
+                simple = equalized(simple, feeds)
+            found = ranges(simple, feeds, recipe.ranges)
+            result = _with_integers(simple, found)
+            if recipe.correct:
+                result = corrected(simple, lambda moved: _with_integers(moved, found), feeds)
+            without_subnormals(result)
+            with_lowest_versions(result)
+            content: bytes = result.SerializeToString()
+            return content
+        except ProxylessError:
+            raise
         except Exception as error:  # ONNX Runtime's quantisation raises errors of many kinds
             raise ProxylessError(f"ONNX Runtime cannot quantise the model to int8: {first_line(error)}") from error
 
 
-class _Reader:
-    """The samples one by one, as ONNX Runtime's calibration reads them."""
+def _with_integers(model: Any, found: Mapping[str, Range]) -> Any:
+    """``model`` with its weights as integers and activations rounded to 8 bits over the ranges ``found``."""
+    import onnx
 
-    def __init__(self, feeds: Sequence[dict[str, NDArray[Any]]]) -> None:
-        self.feeds: Iterator[dict[str, NDArray[Any]]] = iter(feeds)
+    quantization = imported("onnxruntime.quantization")
+    calibrate = imported("onnxruntime.quantization.calibrate")
+    registry = imported("onnxruntime.quantization.registry")
+    copy = onnx.shape_inference.infer_shapes(model)
+    for key in ("onnx.quant.pre_process", "onnx.infer"):  # what ONNX Runtime's own preparation writes
+        copy.metadata_props.add(key=key, value="onnxruntime.quant")
+    data = {name: calibrate.TensorData(lowest=low, highest=high) for name, (low, high) in found.items()}
+    kinds = quantization.QuantType
+    quantizer = imported("onnxruntime.quantization.qdq_quantizer").QDQQuantizer(
+        copy,
+        per_channel=True,
+        # Instructions older than VNNI add pairs of products in 16 bits, where 8-bit weights would overflow.
+        reduce_range=not (_arm() or _adds_in_32_bits()),
+        weight_qType=kinds.QInt8,
+        activation_qType=kinds.QInt8 if _arm() else kinds.QUInt8,
+        tensors_range=calibrate.TensorsData(quantization.CalibrationMethod.MinMax, data),
+        nodes_to_quantize=[],
+        nodes_to_exclude=[],
+        op_types_to_quantize=sorted({*registry.QLinearOpsRegistry, *registry.QDQRegistry}),
+        extra_options={},
+    )
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    return _without_notes(quantizer.model.model)
 
-    def get_next(self) -> dict[str, NDArray[Any]] | None:
-        return next(self.feeds, None)
 
-
-def _simplified(model: bytes, path: Path) -> bytes:
+def simplified(model: bytes) -> Any:
     """``model`` with constants folded and nodes fused, all still standard ONNX.
 
     The exporter writes equal biases once and copies them by Identity; a bias that is no constant is not quantised, and
     its convolution would then stay in float32.
     """
+    import onnx
+
     onnxruntime = imported()
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(path)
     options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return path.read_bytes()
+    with tempfile.TemporaryDirectory(prefix="proxyless-") as folder:
+        path = Path(folder) / "simplified.onnx"
+        options.optimized_model_filepath = str(path)
+        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        simple = onnx.load(path)
+    with_version(simple, OPSET)
+    return simple
 
 
 def _without_notes(model: Any) -> Any:

@@ -57,19 +57,23 @@ def measure_networks(
     return [found[str(number)] for number in range(len(networks))], conditions
 
 
-def measure_file(model: Path, shapes: Shapes, device: Device, effort: Effort) -> tuple[Interval, Conditions]:
-    """Latency in ms of the network in the file ``model``, of the format that the device's runtime runs, as it is.
+def measure_files(
+    models: Sequence[Path], shapes: Shapes, device: Device, effort: Effort
+) -> tuple[list[Interval], Conditions]:
+    """Latency in ms of the network in each of the files ``models``, of the format that the device's runtime runs, as
+    they are; side by side, so that they can be compared.
 
     Args:
         shapes: of the inputs, batch included.
 
     Raises:
-        ProxylessError: the file cannot be run.
+        ProxylessError: a file cannot be run.
     """
     with bench(device) as place:
-        place.add_file("model", model, example_inputs(shapes))
+        for model in models:
+            place.add_file(model.name, model, example_inputs(shapes))
         times, conditions = place.time(effort)
-    return times["model"], conditions
+    return [times[model.name] for model in models], conditions
 
 
 def measure_table(

@@ -132,17 +132,34 @@ def _asked(run: RunFiles) -> Html | None:
     difference = number(run.result.get("onnx_max_difference"))
     if difference is not None:
         rows.append(("ONNX model", f"agrees with PyTorch to {difference:.1e} (largest difference of an output)"))
+    rows += _int8(run)
     return definitions(rows, "What was asked") if rows else None
+
+
+def _int8(run: RunFiles) -> list[tuple[str, object]]:
+    """What the network is in int8, beside float32."""
+    about = mapping(run.result, "int8")
+    accuracy, plain = (number(about.get(f"held_out_accuracy{key}")) for key in ("", "_float32"))
+    if accuracy is None or plain is None:
+        return []
+    ways = "" if about.get("recipe") is None else f"; activations quantised by {about['recipe']}"
+    said = f"{percent(accuracy)} of held-out images, {percent(plain)} in float32{ways}"
+    ms, plain_ms = number(about.get("latency_ms")), number(about.get("latency_float32_ms"))
+    if ms is not None and plain_ms is not None:
+        said += f"; {milliseconds(ms)}, {milliseconds(plain_ms)} in float32"
+    return [("In int8", f"{said}; use {about.get('use')}")]
 
 
 def section(run: RunFiles) -> Html | None:
     """The verdict, the big figures, and what was asked."""
     measured, budget = (number(run.result.get(key)) for key in ("latency_measured_ms", "latency_budget_ms"))
-    said = None
+    said = []
     if measured is not None and budget:
         met, sentence = verdict(measured, budget)
         mark = tag("span", "✓" if met else "!", aria_hidden="true", class_="sign")
-        said = tag("p", mark, sentence, class_=f"verdict {'good' if met else 'bad'}")
+        said.append(tag("p", mark, sentence, class_=f"verdict {'good' if met else 'bad'}"))
+    for caution in mapping(run.result, "int8").get("cautions") or ():
+        said.append(tag("p", tag("span", "!", aria_hidden="true", class_="sign"), caution, class_="verdict bad"))
     parameters, macs = number(run.result.get("parameters")), number(run.result.get("macs"))
     cards = [
         _accuracy_card(run),
@@ -151,5 +168,5 @@ def section(run: RunFiles) -> Html | None:
         _card("MACs", amount(macs), _note("multiply-adds for one image")) if macs is not None else None,
     ]
     shown = [card for card in cards if card is not None]
-    parts = [said, tag("div", *shown, class_="cards") if shown else None, _asked(run)]
+    parts = [*said, tag("div", *shown, class_="cards") if shown else None, _asked(run)]
     return join(parts) if any(part is not None for part in parts) else None
