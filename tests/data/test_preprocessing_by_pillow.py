@@ -91,6 +91,7 @@ def test_of_files_that_say_how_they_are_turned(tmp_path: Path, orientation: int,
     path = tmp_path / f"turned.{suffix}"
     Image.fromarray(noise(61, 30)).save(path, exif=exif)
     check(path)
+    check(Image.open(path))
 
 
 def written(path: Path, image: Image.Image, **how: object) -> Path:

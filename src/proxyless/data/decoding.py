@@ -100,7 +100,7 @@ def read_image(
     try:
         with Image.open(path if content is None else BytesIO(content)) as image:
             image.load()
-            return to_channels(_upright(image), channels, grey_range, rule)
+            return to_channels(image, channels, grey_range, rule)
     except Image.DecompressionBombError as error:
         raise ProxylessError(f"{path}: {_too_large(error)}") from None
     except UnidentifiedImageError:
@@ -122,13 +122,14 @@ def _too_large(error: Exception) -> str:
 def to_channels(
     image: Image.Image, channels: int, grey_range: GreyRange | None = None, rule: Rule = Rule.PILLOW
 ) -> Image.Image:
-    """``image`` in mode L (``channels`` 1) or RGB (3), transparent areas on white.
+    """``image`` upright, in mode L (``channels`` 1) or RGB (3), transparent areas on white.
 
     Greys of 16 or 32 bits are scaled such that ``grey_range`` becomes 0 to 255 (None: the full range of 16 bits).
     Floating-point pixels without a range are a ``ValueError``.
     """
     from PIL import Image
 
+    image = _upright(image)
     mode = "L" if channels == 1 else "RGB"
     if image.mode in DEEP_MODES:
         return _eight_bits(image, grey_range, rule).convert(mode)

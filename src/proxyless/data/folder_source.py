@@ -146,7 +146,7 @@ def _kind(
     size = image_size or max(usual_size(headers), 8)
     channels = 1 if all(header.grey for header in headers) else 3
     if grey_range is None and rule is Rule.PILLOW:
-        grey_range = range_of(root / name for name in train.names)
+        grey_range = range_of(root, train.names)
     return Squares(size, channels, None if grey_range is None else tuple(grey_range), rule)
 
 

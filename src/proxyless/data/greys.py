@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,17 +10,24 @@ import numpy as np
 
 from proxyless.data.decoding import DEEP_MODES, GreyRange, cpu_count, deep_values, without_warnings
 
+CHUNK = 32  # files a thread takes at a time
 OUTSIDE = 0.001  # share of an image's pixels above, and below, that may be hot or dead ones
 
 
-def range_of(paths: Iterable[Path]) -> GreyRange | None:
-    """The lowest and highest value of the 16- and 32-bit greys among the files ``paths``; None where there are none.
+def range_of(root: Path, names: Sequence[str]) -> GreyRange | None:
+    """The lowest and highest value of the 16- and 32-bit greys among files below ``root``; None where there are none.
 
     The darkest and brightest thousandth of each image does not count, so that one hot pixel does not leave the others
     a few levels. It depends on the set of images alone, not on their order.
     """
-    with without_warnings(), ThreadPoolExecutor(cpu_count()) as pool:
-        found = [ends for ends in pool.map(_ends, paths) if ends is not None]
+    pool = ThreadPoolExecutor(cpu_count())
+    try:
+        parts = (names[start : start + CHUNK] for start in range(0, len(names), CHUNK))
+        with without_warnings():
+            ends = pool.map(lambda part: [_ends(root / name) for name in part], parts)
+            found = [one for part in ends for one in part if one is not None]
+    finally:
+        pool.shutdown(cancel_futures=True)  # so that an interrupt does not wait for all the files
     if not found:
         return None
     low, high = min(low for low, _ in found), max(high for _, high in found)
