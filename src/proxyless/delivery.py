@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from proxyless import data, deployment, files, int8, spaces, summary
 from proxyless.architecture import Architecture
+from proxyless.batches import Batches
 from proxyless.checkpoints import check_state, read_safetensors
 from proxyless.data import ImageData
 from proxyless.errors import ProxylessError, first_line
@@ -28,7 +29,7 @@ from proxyless.progress import Reporter
 from proxyless.run_folder import RunFolder
 from proxyless.settings import Settings
 from proxyless.settings import load as load_settings
-from proxyless.stages import Batches, Job, effort, supernet_of, timed, warn
+from proxyless.stages import Job, effort, supernet_of, timed, warn
 from proxyless.training.loop import accuracy, by_class, confusion
 
 Batch = tuple[Tensor, Tensor]

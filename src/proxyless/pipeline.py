@@ -202,7 +202,8 @@ def _load(settings: Settings, log: Reporter, run: RunFolder) -> ImageData:
     if chosen.crop_scale is not None:
         changes["min_scale"] = chosen.crop_scale
     _tell_of_balance(settings, images, log)
-    return dataclasses.replace(images, augmentation=dataclasses.replace(images.augmentation, **changes))
+    augmentation = dataclasses.replace(images.augmentation, **changes)
+    return dataclasses.replace(images, augmentation=augmentation, workers=chosen.workers)
 
 
 def _tell_of_balance(settings: Settings, images: ImageData, log: Reporter) -> None:

@@ -187,6 +187,10 @@ def taken(path: Path) -> Iterator[RunFolder]:
         yield run
 
 
+FREE = ("images.workers",)
+"""Settings on which nothing depends but the time that it takes: a run may be continued with others."""
+
+
 def check_same(run: RunFolder, wanted: Settings, data: Mapping[str, Any]) -> None:
     """Make sure that the run in the folder, if there is one, is the one that is wanted and can be continued.
 
@@ -195,7 +199,7 @@ def check_same(run: RunFolder, wanted: Settings, data: Mapping[str, Any]) -> Non
     """
     if not run.config.exists():
         return
-    before = settings.load(run.config)
+    before = settings.load(run.config).replace({name: value(wanted, name) for name in FREE})
     record = files.read_json(run.data)
     same = _same_images(record, json.loads(json.dumps(data)))
     names = [item.name for item in settings.describe() if value(before, item.name) != value(wanted, item.name)]

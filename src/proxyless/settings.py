@@ -93,6 +93,12 @@ class ImageSettings:
         least=0,
         most=1,
     )
+    workers: int | None = _setting(
+        None,
+        "Processes that load images; 0: none, they are loaded where the training runs. Default: one for each core, at"
+        " most 4, where images are decoded or changed one by one.",
+        least=0,
+    )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from proxyless import files, spaces
 from proxyless.architecture import Architecture, architecture_of
+from proxyless.batches import Batches
 from proxyless.data import ImageData
 from proxyless.data.balance import class_weights, uneven
 from proxyless.data.decoding import Rule
@@ -120,51 +121,10 @@ def warn(conditions: measuring.Conditions, log: Reporter) -> None:
         log.note(warning)
 
 
-class Batches:
-    """The data set as search and training want it: on the right processor, in the layout that is fast there."""
-
-    def __init__(
-        self, images: ImageData, batch_size: int, seed: int, processor: torch.device, *, balanced: bool = False
-    ) -> None:
-        """``balanced``: in steps of weights and architecture, every class comes equally often."""
-        self.images, self.batch_size, self.seed, self.processor = images, batch_size, seed, processor
-        self.balanced = balanced
-
-    def _ready(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        for inputs, targets in batches:
-            yield (
-                inputs.to(self.processor, memory_format=torch.channels_last, non_blocking=True),
-                targets.to(self.processor, non_blocking=True),
-            )
-
-    def train(self, epoch: int) -> Iterator[Batch]:
-        loader = self.images.loader(
-            "train", batch_size=self.batch_size, augment=True, seed=self.seed, epoch=epoch, balanced=self.balanced
-        )
-        return self._ready(loader)
-
-    def held_out(self, start: int) -> Iterator[Batch]:
-        cycle = self.images.cycle(
-            "valid", batch_size=self.batch_size, seed=self.seed, start=start, balanced=self.balanced
-        )
-        return self._ready(cycle)
-
-    def valid(self) -> Iterator[Batch]:
-        # Shuffled, since a supernet's norms use the statistics of each batch and folders come class by class.
-        size = 2 * self.batch_size
-        return self._ready(self.images.loader("valid", batch_size=size, shuffle=True, drop_last=False, seed=self.seed))
-
-    def test(self) -> Iterator[Batch]:
-        return self._ready(self.images.loader("test", batch_size=2 * self.batch_size))
-
-    def steps(self) -> int:
-        return max(1, len(self.images.train) // self.batch_size)
-
-
 def _balanced(job: Job, batch_size: int, seed: int) -> Batches:
     """The batches of search or training, on the processor these compute on."""
     balanced = balance(job.settings, job.images) is Balance.SAMPLER
-    return Batches(job.images, batch_size, seed, processor(), balanced=balanced)
+    return Batches(job.images, batch_size, seed, processor(), balanced=balanced, note=job.log.note)
 
 
 def processor() -> torch.device:
@@ -276,11 +236,12 @@ def run_search(job: Job, supernet: Supernet, account: Callable[[], None]) -> Non
     weights = _class_weights(job)
     update = architecture_update(settings, supernet, table, weights)
     budget = {} if settings.latency is None else {"budget_ms": settings.latency}
+    batches = _balanced(job, chosen.batch_size, settings.seed)
     kept = Kept(run.search_checkpoint, run.search_checkpoint_before, run.search_history)
     loop = SearchLoop(
         supernet,
         update,
-        _balanced(job, chosen.batch_size, settings.seed),
+        batches,
         schedule(settings, weights),
         expected_cost=None if table is None else lambda probabilities: float(table.expected(probabilities)),
         start=spaces.shared_start(job.space, supernet) if chosen.shared_start else None,
@@ -290,7 +251,8 @@ def run_search(job: Job, supernet: Supernet, account: Callable[[], None]) -> Non
         advance=job.log.advance,
     )
     kept.resume(loop, "search", job.log)
-    loop.run()
+    with batches:
+        loop.run()
     supernet.cpu()
 
 
@@ -355,10 +317,11 @@ def run_training(job: Job, architecture: Architecture, account: Callable[[], Non
     job.log.stage("train")
     assert chosen.epochs is not None
     torch.manual_seed(settings.seed)
+    batches = _balanced(job, chosen.batch_size, settings.seed + 1)
     kept = Kept(run.training_checkpoint, run.training_checkpoint_before, run.training_history)
     loop = TrainingLoop(
         _on(job.space.build(architecture), where),
-        _balanced(job, chosen.batch_size, settings.seed + 1),
+        batches,
         Recipe(
             epochs=chosen.epochs,
             learning_rate=chosen.learning_rate,
@@ -374,6 +337,7 @@ def run_training(job: Job, architecture: Architecture, account: Callable[[], Non
         advance=job.log.advance,
     )
     kept.resume(loop, "training", job.log)
-    trained = loop.run().cpu().eval()
+    with batches:
+        trained = loop.run().cpu().eval()
     with files.replacing(run.weights) as temporary:
         temporary.write_bytes(save({name: value.contiguous() for name, value in trained.state_dict().items()}))

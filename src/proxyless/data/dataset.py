@@ -9,14 +9,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from proxyless.data.augmentation import Augmentation
 from proxyless.data.findings import Findings, left_out_in_words
-from proxyless.data.loaders import Batch, Batches, EndlessBatches, Sample, Split, make_loader
+from proxyless.data.loaders import Batches, EndlessBatches, Loader, Sample, Split
 from proxyless.data.preprocessing import Preprocessing
 from proxyless.data.sampling import stratified
 from proxyless.data.splits import HoldOut
+from proxyless.data.workers import Batch
 from proxyless.errors import printable
 
 BY_CONTENT = "of content"
@@ -34,6 +34,7 @@ class ImageData:
     ``split_method`` says in words where each split came from; ``findings`` what else was noticed.
     ``by_content``: whether the digests of the splits are of content; those of version 0.1 are of names and sizes.
     ``fingerprints``: uint64 (images, 2) of each split, where the images were read (:mod:`proxyless.data.fingerprints`).
+    ``workers``: processes that load images, where a loader is not told otherwise; see :class:`Loader`.
     """
 
     source: str
@@ -49,6 +50,7 @@ class ImageData:
     findings: Findings = Findings()
     by_content: bool = True
     fingerprints: Mapping[str, np.ndarray] = field(default_factory=dict)
+    workers: int | None = None
 
     @property
     def image_size(self) -> int:
@@ -80,6 +82,51 @@ class ImageData:
         counts: list[int] = torch.bincount(self.splits[split].labels, minlength=len(self.classes)).tolist()
         return counts
 
+    def batches(
+        self,
+        split: SplitName,
+        *,
+        batch_size: int,
+        augment: bool | Augmentation = False,
+        shuffle: bool | None = None,
+        drop_last: bool | None = None,
+        seed: int = 0,
+        epoch: int = 0,
+        balanced: bool = False,
+    ) -> Batches:
+        """The batches of one epoch by number, see :meth:`loader`."""
+        shuffle = split == "train" if shuffle is None else shuffle
+        return Batches(
+            self.splits[split],
+            self.preprocessing,
+            batch_size=batch_size,
+            augmentation=self._augmentation(augment),
+            shuffle=shuffle,
+            drop_last=shuffle if drop_last is None else drop_last,
+            seed=seed,
+            epoch=epoch,
+            balanced=balanced,
+        )
+
+    def endless(
+        self,
+        split: SplitName,
+        *,
+        batch_size: int,
+        augment: bool | Augmentation = False,
+        seed: int = 0,
+        balanced: bool = False,
+    ) -> EndlessBatches:
+        """The batches of all epochs by number, shuffled anew in each; ``balanced`` as for :meth:`loader`."""
+        return EndlessBatches(
+            self.splits[split],
+            self.preprocessing,
+            batch_size=batch_size,
+            augmentation=self._augmentation(augment),
+            seed=seed,
+            balanced=balanced,
+        )
+
     def loader(
         self,
         split: SplitName,
@@ -93,28 +140,26 @@ class ImageData:
         balanced: bool = False,
         workers: int | None = None,
         pin_memory: bool = False,
-    ) -> DataLoader:
+    ) -> Loader:
         """Batches of one epoch: ``(float32 (batch, channels, size, size) normalised, int64 (batch,))``.
 
         Order and augmentation depend on ``seed`` and ``epoch`` alone, whatever the number of ``workers``.
         ``balanced``: shuffled such that every class comes equally often.
         ``shuffle`` is on for ``train``, off for the others, unless given. ``drop_last`` (unless given: where
         shuffled) leaves out a last, smaller batch; a split smaller than ``batch_size`` is one batch all the
-        same. ``workers``: see :func:`make_loader`.
+        same. ``workers``: see :class:`Loader`; they end with the epoch, so for many epochs see :func:`pool_of`.
         """
-        shuffle = split == "train" if shuffle is None else shuffle
-        batches = Batches(
-            self.splits[split],
-            self.preprocessing,
+        batches = self.batches(
+            split,
             batch_size=batch_size,
-            augmentation=self._augmentation(augment),
+            augment=augment,
             shuffle=shuffle,
-            drop_last=shuffle if drop_last is None else drop_last,
+            drop_last=drop_last,
             seed=seed,
             epoch=epoch,
             balanced=balanced,
         )
-        return make_loader(batches, range(len(batches)), workers=workers, pin_memory=pin_memory)
+        return Loader(batches, range(len(batches)), workers=self._workers(workers), pin_memory=pin_memory)
 
     def cycle(
         self,
@@ -131,15 +176,9 @@ class ImageData:
         """Batches without end, shuffled anew each time round, beginning with number ``start`` at no cost for
         those before. ``balanced`` as for :meth:`loader`.
         """
-        batches = EndlessBatches(
-            self.splits[split],
-            self.preprocessing,
-            batch_size=batch_size,
-            augmentation=self._augmentation(augment),
-            seed=seed,
-            balanced=balanced,
-        )
-        return iter(make_loader(batches, itertools.count(start), workers=workers, pin_memory=pin_memory))
+        batches = self.endless(split, batch_size=batch_size, augment=augment, seed=seed, balanced=balanced)
+        numbers = itertools.count(start)
+        return iter(Loader(batches, numbers, workers=self._workers(workers), pin_memory=pin_memory))
 
     def sample(self, split: SplitName, count: int, *, seed: int = 0) -> Sample:
         """``count`` images that stand for the whole of ``split``, as evaluation sees them: as many of each class, see
@@ -194,6 +233,9 @@ class ImageData:
             "per_class": dict(zip(self.classes, self.counts(name), strict=True)),
             "digest": split.digest,
         }
+
+    def _workers(self, asked: int | None) -> int | None:
+        return self.workers if asked is None else asked
 
     def _augmentation(self, augment: bool | Augmentation) -> Augmentation | None:
         if isinstance(augment, Augmentation):

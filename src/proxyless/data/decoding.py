@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -51,12 +50,6 @@ class Header:
     grey: bool
     deep: bool = False
     """Whether a grey has 16 or 32 bits."""
-
-
-def cpu_count() -> int:
-    """The CPU cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 @contextmanager

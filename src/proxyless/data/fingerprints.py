@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from proxyless.data.decoding import cpu_count
 from proxyless.errors import ProxylessError
+from proxyless.latency.system import usable_cores
 
 FILE, PIXELS = 0, 1
 PIECE = 1 << 22  # bytes read at a time
@@ -41,7 +41,7 @@ def digest_of_file(path: Path) -> int:
 
 def digests_of_files(root: Path, names: Sequence[str]) -> np.ndarray:
     """:func:`digest_of_file` of each: uint64 (files,)."""
-    with ThreadPoolExecutor(cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         return np.fromiter(pool.map(lambda name: digest_of_file(root / name), names), np.uint64, len(names))
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from proxyless.data.augmentation import Augmentation
 from proxyless.data.dataset import ImageData
@@ -19,7 +18,7 @@ from proxyless.data.findings import Findings, left_out_in_words
 from proxyless.data.fingerprints import FILE, PIXELS, copies, digests_of_files, of_split, shared, under_two_labels
 from proxyless.data.folder import FileList, FolderFiles, FolderSplits, list_classes, list_folder
 from proxyless.data.greys import range_of
-from proxyless.data.loaders import Batches, Split, make_loader
+from proxyless.data.loaders import Batches, Loader, Split
 from proxyless.data.pixels import Files
 from proxyless.data.preprocessing import Preprocessing, Squares
 from proxyless.data.scan import Progress, Scan, rearranged, sample_headers, scan, stored_bytes, usual_size
@@ -235,7 +234,7 @@ def folder_loader(
     batch_size: int,
     skip_corrupt: bool = False,
     workers: int | None = None,
-) -> DataLoader:
+) -> Loader:
     """All images in the class folders of ``folder``, in order, as a model of these ``classes`` and
     ``preprocessing`` wants them.
 
@@ -266,7 +265,7 @@ def folder_loader(
         seed=0,
         epoch=0,
     )
-    return make_loader(batches, range(len(batches)), workers=workers)
+    return Loader(batches, range(len(batches)), workers=workers)
 
 
 def _digest_before(root: Path, files: FileList) -> str:

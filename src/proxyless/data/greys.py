@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from proxyless.data.decoding import DEEP_MODES, GreyRange, cpu_count, deep_values, without_warnings
+from proxyless.data.decoding import DEEP_MODES, GreyRange, deep_values, without_warnings
+from proxyless.latency.system import usable_cores
 
 CHUNK = 32  # files a thread takes at a time
 OUTSIDE = 0.001  # share of an image's pixels above, and below, that may be hot or dead ones
@@ -20,7 +21,7 @@ def range_of(root: Path, names: Sequence[str]) -> GreyRange | None:
     The darkest and brightest thousandth of each image does not count, so that one hot pixel does not leave the others
     a few levels. It depends on the set of images alone, not on their order.
     """
-    pool = ThreadPoolExecutor(cpu_count())
+    pool = ThreadPoolExecutor(usable_cores())
     try:
         parts = (names[start : start + CHUNK] for start in range(0, len(names), CHUNK))
         with without_warnings():

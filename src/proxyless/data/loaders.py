@@ -4,23 +4,21 @@ gives the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from proxyless.data.augmentation import Augmentation, augment, cut_out
 from proxyless.data.balance import balanced_order
-from proxyless.data.decoding import cpu_count
 from proxyless.data.pixels import Block, Pixels
+from proxyless.data.pool import Pool
 from proxyless.data.preprocessing import Preprocessing
+from proxyless.data.watch import Note
+from proxyless.data.workers import Batch
 from proxyless.errors import ProxylessError
-
-Batch = tuple[torch.Tensor, torch.Tensor]
 
 SAMPLE_BATCH = 16
 """Images that are normalised and run together where nothing else is asked for: their activations fit into memory."""
@@ -109,6 +107,14 @@ class Batches:
         whole, rest = divmod(len(self.split), self.batch_size)
         return whole if whole and (self.drop_last or not rest) else whole + 1
 
+    def largest(self) -> Batch:
+        """Tensors of the type and shape of the largest batch, without memory."""
+        return _largest(self.split, self.preprocessing, self.batch_size)
+
+    def doing(self) -> str:
+        """What a batch that is being made is waiting for, in words."""
+        return _doing(self.split)
+
     def __getitem__(self, number: int) -> Batch:
         if not 0 <= number < len(self):
             raise IndexError(number)
@@ -154,6 +160,22 @@ class EndlessBatches:
         )
         self._batches = self._epoch(epoch=0)
 
+    def __len__(self) -> int:
+        """Of one epoch."""
+        return len(self._batches)
+
+    def largest(self) -> Batch:
+        """Tensors of the type and shape of the largest batch, without memory."""
+        return self._batches.largest()
+
+    def doing(self) -> str:
+        """What a batch that is being made is waiting for, in words."""
+        return _doing(self.split)
+
+    def epoch(self, epoch: int) -> range:
+        """Numbers of the batches of an epoch."""
+        return range(epoch * len(self), (epoch + 1) * len(self))
+
     def __getitem__(self, number: int) -> Batch:
         epoch, number = divmod(number, len(self._batches))
         if epoch != self._batches.epoch:
@@ -161,25 +183,45 @@ class EndlessBatches:
         return self._batches[number]
 
 
-def make_loader(
-    batches: Batches | EndlessBatches, numbers: Iterable[int], *, workers: int | None = None, pin_memory: bool = False
-) -> DataLoader:
-    """Load the batches ``numbers``, in that order, in ``workers`` processes (0: in this one).
+class Loader:
+    """The batches ``numbers``, in that order, each time it is gone through."""
 
-    None for ``workers``: as many as there are cores, at most 4, where images are decoded or changed one by
-    one; none where a batch in memory is made in about a millisecond.
-    """
-    if workers is None:
-        workers = min(cpu_count(), 4) if _is_slow(batches) else 0
-    return DataLoader(
-        batches,  # type: ignore[arg-type]
-        batch_size=None,  # the data set's items are batches already
-        sampler=numbers,
-        num_workers=workers,
-        collate_fn=_as_it_is,
-        pin_memory=pin_memory,
-        generator=torch.Generator(),  # or starting a loader would draw from PyTorch's global generator
-    )
+    def __init__(
+        self,
+        batches: Batches | EndlessBatches,
+        numbers: Iterable[int],
+        *,
+        workers: int | None = None,
+        pin_memory: bool = False,
+        note: Note | None = None,
+    ) -> None:
+        """``workers``: processes that load them (0: none, this one does). None: as many as there are cores, at most 4,
+        where images are decoded or changed one by one; none where a batch in memory is made in about a millisecond.
+        ``note``: told in a line of processes that fail; standard error unless given.
+        """
+        self.batches = batches
+        self.numbers = numbers
+        self.workers = workers
+        self.pin_memory = pin_memory
+        self.note = note
+
+    def __len__(self) -> int:
+        """Of a loader that ends."""
+        assert isinstance(self.numbers, Sized)
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[Batch]:
+        with pool_of({"": self.batches}, workers=self.workers, note=self.note) as pool:
+            for images, labels in pool.batches("", self.numbers):
+                yield (images.pin_memory(), labels.pin_memory()) if self.pin_memory else (images, labels)
+
+
+def pool_of(
+    sources: Mapping[str, Batches | EndlessBatches], *, workers: int | None = None, note: Note | None = None
+) -> Pool:
+    """Worker processes for several kinds of batches, see :class:`Pool`, that live until it is closed."""
+    slow = [name for name, batches in sources.items() if _is_slow(batches)]
+    return Pool(sources, slow, workers=workers, note=note)
 
 
 def normalise(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
@@ -191,10 +233,16 @@ def normalise(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tenso
     return images.float().div_(255).sub_(mean).div_(std)
 
 
+def _largest(split: Split, preprocessing: Preprocessing, batch_size: int) -> Batch:
+    count, side = min(batch_size, len(split)), preprocessing.image_size
+    images = torch.empty(count, preprocessing.channels, side, side, device="meta")
+    return images, torch.empty(count, dtype=torch.int64, device="meta")
+
+
+def _doing(split: Split) -> str:
+    return split.pixels.reading or "a batch of images has been in the making"
+
+
 def _is_slow(batches: Batches | EndlessBatches) -> bool:
     augmentation = batches.augmentation
     return not isinstance(batches.split.pixels, Block) or (augmentation is not None and augmentation.per_image)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 class Pixels(Protocol):
     """The images of a split by number."""
 
+    @property
+    def reading(self) -> str:
+        """What is being waited for at the moment, in words; empty where there is nothing to wait for."""
+        ...
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> torch.Tensor:
@@ -34,6 +39,8 @@ class Pixels(Protocol):
 
 class Block:
     """Square images of one size in memory: uint8 (images, channels, image_size, image_size)."""
+
+    reading = ""
 
     def __init__(self, images: torch.Tensor) -> None:
         self.images = images
@@ -57,6 +64,8 @@ class Ragged:
     They lie back to back in one buffer: a tensor each would cost a file descriptor each where worker
     processes do not fork.
     """
+
+    reading = ""
 
     def __init__(self, images: list[np.ndarray], kind: Squares) -> None:
         """``images``: uint8 (channels, height, width) each. The list is emptied on the way, to hold the set
@@ -94,6 +103,7 @@ class Files:
         # their reference counts are touched.
         self.names = np.array(names)
         self.kind = kind
+        self.reading = ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -107,7 +117,11 @@ class Files:
             return _stack(self.kind.cut(self._read(int(i))) for i in indices)
 
     def _read(self, index: int) -> Image.Image:
-        return self.kind.read(self.root / str(self.names[index]))
+        path = self.root / str(self.names[index])
+        self.reading = f"{path} has been read"  # asked for by one who waits
+        image = self.kind.read(path)
+        self.reading = ""
+        return image
 
 
 def _stack(images: Iterator[np.ndarray]) -> torch.Tensor:

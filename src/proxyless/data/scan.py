@@ -15,12 +15,13 @@ import numpy as np
 import torch
 
 from proxyless.data.augmentation import SMALL
-from proxyless.data.decoding import Header, cpu_count, read_header, without_warnings
+from proxyless.data.decoding import Header, read_header, without_warnings
 from proxyless.data.fingerprints import digest, digest_of_file
 from proxyless.data.folder import FileList
 from proxyless.data.pixels import Block, Pixels, Ragged
 from proxyless.data.preprocessing import Squares, shrink
 from proxyless.errors import ProxylessError
+from proxyless.latency.system import usable_cores
 
 SAMPLE = 1000  # headers read to choose image size and channels
 CHUNK = 32  # files a thread takes at a time
@@ -145,7 +146,7 @@ def scan(
     outcome = Scan(files)
     fingerprints = []
     chunks = [files.names[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
-    pool = ThreadPoolExecutor(cpu_count())
+    pool = ThreadPoolExecutor(usable_cores())
     try:
         with without_warnings():
             for names, results in zip(chunks, pool.map(work, chunks), strict=True):
@@ -208,7 +209,7 @@ def sample_headers(root: Path, files: FileList) -> list[Header]:
     for label in np.unique(files.labels):
         members = np.flatnonzero(files.labels == label)
         chosen += rng.choice(members, math.ceil(share * len(members)), replace=False).tolist()
-    with without_warnings(), ThreadPoolExecutor(cpu_count()) as pool:
+    with without_warnings(), ThreadPoolExecutor(usable_cores()) as pool:
         headers = pool.map(read_header, [root / files.names[number] for number in sorted(chosen)])
         return [header for header in headers if header is not None]
 

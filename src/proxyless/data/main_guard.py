@@ -1,0 +1,51 @@
+"""Whether processes that do not fork would run the user's script again."""
+
+from __future__ import annotations
+
+import ast
+import multiprocessing
+import os
+import sys
+import threading
+from types import FrameType
+
+MEND = 'put what it does under `if __name__ == "__main__":`'
+
+
+def unguarded_script() -> str | None:
+    """The script that every started process would run again up to where it is now; None where it would not.
+
+    A process that is spawned, or comes of a fork server, imports the script first, to find what it is to call. What
+    the script does outside ``if __name__ == "__main__":`` it would do once more.
+    """
+    if multiprocessing.get_start_method() == "fork":
+        return None
+    main = sys.modules.get("__main__")
+    path = getattr(main, "__file__", None)
+    spec = getattr(main, "__spec__", None)
+    if path is None or (spec is not None and str(spec.name).endswith("__main__")):  # these are not imported again
+        return None
+    line = _running_line(vars(main))
+    if line is None:
+        return None
+    try:
+        with open(path, encoding="utf-8") as file:
+            statements = ast.parse(file.read()).body
+    except (OSError, ValueError, SyntaxError):  # a script without a source
+        return None
+    for statement in statements:
+        if isinstance(statement, ast.If) and statement.lineno <= line <= (statement.end_lineno or line):
+            names = (node.id for node in ast.walk(statement.test) if isinstance(node, ast.Name))
+            if "__name__" in names:
+                return None
+    return os.path.basename(path)
+
+
+def _running_line(names: dict[str, object]) -> int | None:
+    """Where the main thread is in the script with the global ``names``, outside its functions; None at its end."""
+    frame: FrameType | None = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame is not None:
+        if frame.f_globals is names and frame.f_code.co_name == "<module>":
+            return frame.f_lineno
+        frame = frame.f_back
+    return None

@@ -1,0 +1,195 @@
+"""Batches by worker processes as long as these are well, else by this process: the same bits in the same order."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from proxyless.data.main_guard import MEND, unguarded_script
+from proxyless.data.watch import Note, Watch, tell
+from proxyless.data.workers import AHEAD, Batch, Ended, Source, Workers
+from proxyless.latency.system import usable_cores
+
+MOST = 4
+"""Worker processes at the most, unless more are asked for."""
+
+PATIENCE_S = 60.0
+"""Seconds after which one who waits is told what for."""
+
+GIVE_UP = 5
+"""Times that patience without a batch from any process, after which this process makes them."""
+
+
+@dataclass
+class _Stream:
+    """Batches wanted of the source ``name``: numbers yet to be asked for, those asked for, and those made."""
+
+    name: str
+    numbers: Iterator[int]
+    over: bool = False
+    due: deque[tuple[int, int]] = field(default_factory=deque)  # key and number, in the order wanted
+    made: dict[int, Batch | str] = field(default_factory=dict)  # by key; or why a process could not make it
+
+
+class Pool:
+    """Makes batches of one or more sources, in as many streams as are wanted, all by the same worker processes.
+
+    The processes start with the first batch that is wanted of them and live until the pool is closed or let go of, or
+    this process ends. Where they cannot be started, end, or no longer answer, ``note`` is told so in a line, and this
+    process makes what is missing and all that follows.
+
+    Args:
+        sources: by name.
+        slow: names of the sources that take long enough for processes to pay.
+        workers: processes for all sources; 0: none; None: one for each core, at most 4, for the slow sources.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        slow: Iterable[str],
+        *,
+        workers: int | None = None,
+        note: Note | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self.sources = dict(sources)
+        self.slow = set(slow)
+        self.apart = self.slow if workers is None else set(sources) if workers else set()
+        self.count = min(usable_cores(), MOST) if workers is None else workers
+        self.note = note or tell
+        self.patience_s = patience_s
+        self.watch = Watch(patience_s, self.note)
+        self.workers: Workers | None = None
+        self.streams: dict[int, _Stream] = {}
+        self.keys = itertools.count()
+        self.waited_s = 0.0
+        self.told = False  # why there is nothing yet
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes."""
+        self.watch.close()
+        self.apart = set()
+        if self.workers:
+            self.workers.stop()
+            self.workers = None
+
+    def batches(self, name: str, numbers: Iterable[int]) -> Iterator[Batch]:
+        """The batches ``numbers`` of the source ``name``, in that order; others may be wanted meanwhile.
+
+        Raises:
+            ProxylessError: an image cannot be read.
+        """
+        stream = _Stream(name, iter(numbers))
+        try:
+            while (wanted := self._next(stream)) is not None:
+                yield self._batch(stream, *wanted)
+        finally:
+            self.streams = {key: other for key, other in self.streams.items() if other is not stream}
+
+    def _next(self, stream: _Stream) -> tuple[int, int] | None:
+        while stream.name in self.apart and self._ready():
+            self._ask(stream)
+            if stream.due or stream.over:
+                break
+            self._collect()  # other streams have taken all the room
+        if stream.due:
+            return stream.due.popleft()
+        number = next(stream.numbers, None)
+        return None if number is None else (-1, number)
+
+    def _batch(self, stream: _Stream, key: int, number: int) -> Batch:
+        while self.workers and key in self.streams:
+            self._collect()
+        self.streams.pop(key, None)
+        made = stream.made.pop(key, None)
+        if isinstance(made, tuple):
+            return made
+        source = self.sources[stream.name]
+        if stream.name not in self.slow:
+            return source[number]
+        with self.watch.over(source.doing):
+            batch = source[number]
+        if made is not None and not self.told:  # had it been the images' fault, there would be no batch here either
+            self.told = True
+            self.note(f"a batch could be made in this process, but not in one beside it: {made}")
+        return batch
+
+    def _ready(self) -> bool:
+        """Whether there are processes, started now if need be."""
+        if self.workers:
+            return True
+        script = unguarded_script()
+        if script:
+            self._alone(f"{script} would be run again by each process that loads images: {MEND}")
+        elif multiprocessing.current_process().daemon:
+            self._alone("a daemonic process may start no others")
+        else:
+            try:
+                sources = {name: self.sources[name] for name in self.apart}
+                self.workers = Workers(sources, self.count, patience_s=self.patience_s, note=self._heard)
+            except OSError as error:
+                self._alone(f"processes that load images cannot be started ({error})")
+        return self.workers is not None
+
+    def _ask(self, stream: _Stream) -> None:
+        """Have the processes begin what will be wanted soon."""
+        while self.workers and self.workers.room() and len(stream.due) < AHEAD * self.count:
+            number = next(stream.numbers, None)
+            if number is None:
+                stream.over = True
+                return
+            key = next(self.keys)
+            stream.due.append((key, number))
+            self.streams[key] = stream
+            try:
+                self.workers.ask(key, stream.name, number)
+            except Ended as ended:
+                self._alone(str(ended))
+
+    def _collect(self) -> None:
+        """Take in what has been made, or wait a little for it."""
+        assert self.workers
+        tick_s = min(1.0, self.patience_s / 4)
+        started = time.monotonic()
+        try:
+            answers = self.workers.answers(tick_s)
+        except Ended as ended:
+            self._alone(str(ended))
+            return
+        for answer in answers:
+            stream = self.streams.pop(answer.key, None)
+            if stream is not None:
+                stream.made[answer.key] = answer.batch or answer.failure
+        if answers:
+            self.waited_s = 0.0
+            return
+        # Added up, not read off a clock: while this process is stopped, nobody waits.
+        self.waited_s += min(tick_s, time.monotonic() - started)
+        if self.waited_s > GIVE_UP * self.patience_s:
+            self._alone(f"no batch has come from the processes that load images for {self.waited_s:.0f} s")
+        elif self.waited_s > 1.5 * self.patience_s and not self.told:
+            self._heard(
+                f"no batch has come from the processes that load images for {self.waited_s:.0f} s; still waiting"
+            )
+
+    def _heard(self, text: str) -> None:
+        self.told = True
+        self.note(text)
+
+    def _alone(self, reason: str) -> None:
+        """Go on without processes."""
+        if self.workers:
+            self.workers.stop()
+        self.workers, self.apart = None, set()
+        self.note(f"{reason}; images are now loaded in this process, as with images.workers 0")
