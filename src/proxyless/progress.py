@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from proxyless import files
+from proxyless import files, terminal
+from proxyless.errors import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +24,10 @@ _SHOWN = {  # metric -> how it reads beside the bar
     "expected_latency_ms": "expected {:.3g} ms",
     "valid_accuracy": "held-out {:.1%}",
 }
+
+
+NARROWEST = 50
+"""Columns of a terminal from which on a bar with its figures fits into one line."""
 
 
 class Reporter(Protocol):
@@ -86,7 +90,7 @@ class PlainLines:
         self.note(f"{self.name} {done / total:4.0%}  {describe(metrics)}  {left:.0f} s left")
 
     def note(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        terminal.tell(text)
 
     def close(self) -> None:
         pass
@@ -110,7 +114,7 @@ class Bar:
             TextColumn("{task.percentage:>3.0f}%", table_column=whole(4)),
             TimeRemainingColumn(compact=True, table_column=whole(5)),
             TextColumn("left", table_column=whole(4)),
-            TextColumn("[cyan]{task.fields[metrics]}", table_column=Column(ratio=1, no_wrap=True)),
+            TextColumn("[cyan]{task.fields[metrics]}", table_column=Column(ratio=1, no_wrap=True, overflow="crop")),
             console=console or Console(stderr=True),
             expand=True,
         )
@@ -126,7 +130,7 @@ class Bar:
             self.progress.update(self.task, completed=done, total=total, metrics=describe(metrics))
 
     def note(self, text: str) -> None:
-        self.progress.console.print(text, highlight=False, markup=False)
+        self.progress.console.print(one_line(text), highlight=False, markup=False, emoji=False)
 
     def close(self) -> None:
         self.progress.stop()
@@ -208,10 +212,18 @@ def describe(metrics: Metrics) -> str:
     return "  ".join(text.format(metrics[name]) for name, text in _SHOWN.items() if name in metrics)
 
 
+def _bar_fits() -> bool:
+    if not terminal.shows_bars():
+        return False
+    from rich.console import Console
+
+    return Console(stderr=True).width >= NARROWEST
+
+
 @contextmanager
 def shown(*, quiet: bool = False) -> Iterator[Reporter]:
     """The reporter that fits where standard error goes."""
-    reporter: Reporter = Silent() if quiet else Bar() if sys.stderr.isatty() else PlainLines()
+    reporter: Reporter = Silent() if quiet else Bar() if _bar_fits() else PlainLines()
     try:
         yield reporter
     finally:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import NoReturn
 
-from proxyless import __version__
+from proxyless import terminal
 from proxyless.cli import options
-from proxyless.cli.parsing import CommandParser
+from proxyless.cli.output import Answer, as_json
+from proxyless.cli.parsing import CommandParser, PrintVersion
 from proxyless.errors import ProxylessError, meant
 
 COMMANDS = {
@@ -44,8 +46,9 @@ def parser() -> CommandParser:
         module = import_module(f"proxyless.cli.{name}")
         command = commands.add_parser(name, help=text, description=f"{module.__doc__}".strip())
         module.add_arguments(command)
+        command.add_argument("--json", action="store_true", help="Print the outcome as one JSON value.")
         _add_version(command, hidden=True)
-        command.set_defaults(run=module.run)
+        command.set_defaults(run=partial(_answered, module.run))
         command.others = top.others = {**top.others, name: command}
     for command in top.others.values():
         command.others = {name: other for name, other in top.others.items() if other is not command}
@@ -54,7 +57,17 @@ def parser() -> CommandParser:
 
 def _add_version(parser: CommandParser, *, hidden: bool = False) -> None:
     text = argparse.SUPPRESS if hidden else "print the version and exit"
-    parser.add_argument("--version", action="version", version=__version__, help=text)
+    parser.add_argument("--version", action=PrintVersion, nargs=0, help=text)
+
+
+def _answered(run: Callable[[argparse.Namespace], Answer], parsed: argparse.Namespace) -> None:
+    """Run a command and print its outcome."""
+    if not parsed.json:
+        terminal.say(run(parsed).text)
+        return
+    with terminal.outcome_alone():
+        answer = run(parsed)
+    terminal.say(as_json(answer.value))
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -90,9 +103,10 @@ def _without_command(top: CommandParser, words: Sequence[str]) -> NoReturn:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 after a user's mistake, 130 when interrupted."""
+    terminal.prepare()
     parsed = parse(sys.argv[1:] if arguments is None else arguments)
     for remark in () if getattr(parsed, "quiet", False) else parsed.remarks:
-        print(f"proxyless {parsed.command}: {remark}", file=sys.stderr)
+        terminal.tell(f"proxyless {parsed.command}: {remark}")
     # Read when PyTorch is loaded. Its threads wait for one another by spinning; where another process wants a core,
     # they spin through the time that the one they wait for would need.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from proxyless.cli import options
+from proxyless.cli.output import Answer, rows
 
 ON_THE_DEVICE = ["threads", "rounds", "loadings", "burst_ms", "width", "limit_s", "share", "cache"]
 """Settings of measuring that are chosen where the bundle is timed."""
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_settings(parser, ["", "space", "measure"], skip=skip)
 
 
-def run(parsed: argparse.Namespace) -> None:
+def run(parsed: argparse.Namespace) -> Answer:
     settings = options.chosen(parsed)
     from proxyless.bundling import write_bundle
     from proxyless.progress import shown
@@ -42,4 +43,10 @@ def run(parsed: argparse.Namespace) -> None:
         ("networks", str(len(manifest.networks))),
         ("bundle", f"{parsed.out}: on the device, python run.py --out results.json"),
     ]
-    print("\n".join(f"{name:<15} {text}" for name, text in lines))
+    value = {
+        "bundle": parsed.out,
+        "operators": len(manifest.operators),
+        "choices": len(manifest.candidates),
+        "networks": len(manifest.networks),
+    }
+    return Answer(rows(lines), value)

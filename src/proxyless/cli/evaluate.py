@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from proxyless.cli.output import Answer, by_class, rows
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="Folder of a finished run.")
@@ -15,15 +17,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(parsed: argparse.Namespace) -> None:
+def run(parsed: argparse.Namespace) -> Answer:
     from proxyless import delivery
-    from proxyless.cli.output import by_class
     from proxyless.run_folder import RunFolder
 
     values = delivery.evaluate(RunFolder(parsed.run_folder), parsed.data)
-    print(f"data              {values['data']}, {values['test_images']} test images")
-    print(f"PyTorch           {values['test_accuracy']:.2%}")
-    for text in by_class(values):
-        print(f"{'':<17} {text}")
+    lines = [
+        ("data", f"{values['data']}, {values['test_images']} test images"),
+        ("PyTorch", f"{values['test_accuracy']:.2%}"),
+        *(("", text) for text in by_class(values)),
+    ]
     for name, accuracy in values["test_accuracy_files"].items():
-        print(f"{name:<17} {'what runs it is not installed' if accuracy is None else f'{accuracy:.2%}'}")
+        lines.append((name, "what runs it is not installed" if accuracy is None else f"{accuracy:.2%}"))
+    return Answer(rows(lines, 17), {"run": parsed.run_folder, **values})

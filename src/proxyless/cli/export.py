@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from proxyless.cli.output import Answer
+from proxyless.errors import one_line
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="Folder of a trained run.")
@@ -22,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(parsed: argparse.Namespace) -> None:
+def run(parsed: argparse.Namespace) -> Answer:
     from proxyless import delivery
     from proxyless.export.plain import subnormals_note
     from proxyless.run_folder import RunFolder
@@ -35,10 +38,17 @@ def run(parsed: argparse.Namespace) -> None:
     ]
     others = [path for path, asked in wanted if asked]
     exported, cautions = delivery.export(folder, others, pixels=parsed.pixels)
-    print(f"{folder.onnx}: outputs equal PyTorch's within {exported.difference:.1e}")
+    written = [folder.onnx_pixels] * parsed.pixels + others
+    lines = [f"{folder.onnx}: outputs equal PyTorch's within {exported.difference:.1e}"]
     if exported.subnormals:
-        print(subnormals_note(exported.subnormals))
-    for path in [folder.onnx_pixels] * parsed.pixels + others:
-        print(path)
-    for caution in cautions:
-        print(f"caution: {caution}")
+        lines.append(subnormals_note(exported.subnormals))
+    lines += [str(path) for path in written]
+    lines += [f"caution: {caution}" for caution in cautions]
+    value = {
+        "run": folder.path,
+        "files": [folder.onnx, *written],
+        "onnx_max_difference": exported.difference,
+        "subnormal_weights": exported.subnormals,
+        "warnings": cautions,
+    }
+    return Answer("\n".join(map(one_line, lines)), value)

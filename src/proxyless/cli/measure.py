@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from proxyless.cli import options
+from proxyless.cli.output import Answer, of_table
 from proxyless.errors import ProxylessError
 
 
@@ -30,17 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--adapt", type=Path, nargs="+", metavar="TABLE", help=text)
 
 
-def run(parsed: argparse.Namespace) -> None:
+def run(parsed: argparse.Namespace) -> Answer:
     if parsed.results is not None:
-        _elsewhere(parsed)
-        return
+        return _elsewhere(parsed)
     if parsed.bundle is not None:
         raise ProxylessError("--bundle goes with --from RESULTS, the timings of that bundle")
     if parsed.adapt is not None:
         raise ProxylessError("--adapt goes with --from RESULTS, the timings that tables are adapted to")
     settings = options.chosen(parsed)
     from proxyless import pipeline
-    from proxyless.cli.output import table_summary
     from proxyless.progress import shown
 
     with shown(quiet=parsed.quiet) as reporter:
@@ -50,25 +49,24 @@ def run(parsed: argparse.Namespace) -> None:
             **options.image_format(parsed, settings),
             reporter=reporter,
         )
-    print(table_summary(table, parsed.out))
+    return of_table(table, parsed.out)
 
 
-ELSEWHERE = ("command", "run", "remarks", "out", "results", "bundle", "adapt", "quiet")
+ELSEWHERE = ("command", "run", "remarks", "out", "results", "bundle", "adapt", "quiet", "json")
 """What goes with --from: the space, and how it was timed, are those of the results."""
 
 
-def _elsewhere(parsed: argparse.Namespace) -> None:
+def _elsewhere(parsed: argparse.Namespace) -> Answer:
     others = [name for name, value in vars(parsed).items() if name not in ELSEWHERE and value is not None]
     if others:
         raise ProxylessError(
             f"{options.flag(others[0])} does not go with --from: space and device are those of the results"
         )
     from proxyless.bundling import measured_elsewhere
-    from proxyless.cli.output import table_summary
     from proxyless.progress import shown
 
     with shown(quiet=parsed.quiet) as reporter:
         table = measured_elsewhere(
             parsed.results, parsed.out, bundle=parsed.bundle, known=parsed.adapt or (), reporter=reporter
         )
-    print(table_summary(table, parsed.out))
+    return of_table(table, parsed.out)

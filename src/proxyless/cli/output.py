@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +13,39 @@ from proxyless.errors import one_line
 
 if TYPE_CHECKING:
     from proxyless.latency.table import LatencyTable
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command comes to: in words, and as a value for ``--json``."""
+
+    text: str
+    value: Any
+
+
+def as_json(value: Any) -> str:
+    """``value`` as JSON in ASCII; paths are text, and what is no finite number is null."""
+    return json.dumps(_plain(value), indent=2, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def rows(lines: Iterable[tuple[str, str]], width: int = 15) -> str:
+    """Names and what is said of them, in two columns."""
+    return "\n".join(f"{one_line(name):<{width}} {one_line(text)}" for name, text in lines)
+
+
+def of_run(values: Mapping[str, Any], run: Path) -> Answer:
+    """The result of a run, with its folder."""
+    return Answer(summary(values, run), {"run": run, **values})
 
 
 def summary(values: Mapping[str, Any], run: Path) -> str:
@@ -43,7 +79,7 @@ def summary(values: Mapping[str, Any], run: Path) -> str:
     if values.get("device_file") not in (None, "model.onnx"):
         lines.append(("", str(run / values["device_file"])))
     lines.append(("report", str(run / "report.html")))
-    return "\n".join(f"{name:<15} {text}" for name, text in lines)
+    return rows(lines)
 
 
 def by_class(values: Mapping[str, Any]) -> list[str]:
@@ -58,8 +94,8 @@ def by_class(values: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def table_summary(table: LatencyTable, path: Path) -> str:
-    """A latency table in a few lines."""
+def of_table(table: LatencyTable, path: Path) -> Answer:
+    """A latency table in a few lines, or figures."""
     from proxyless.latency.calibration import predictions
     from proxyless.latency.rounds import Conditions
 
@@ -71,13 +107,26 @@ def table_summary(table: LatencyTable, path: Path) -> str:
         ("candidates", f"{count} at {len(table.entries)} choices"),
         ("networks", f"{table.smallest():.4g} to {table.largest():.4g} ms"),
     ]
+    mean, largest = (sum(errors) / len(errors), max(errors)) if errors else (math.nan, math.nan)
     if errors:
-        mean, largest = sum(errors) / len(errors), max(errors)
         lines.append(("correction", f"{len(errors)} whole networks, mean error {mean:.1%}, largest {largest:.1%}"))
     unmeasured = sum(not entry.measured for row in table.entries.values() for entry in row.values())
     if unmeasured:
         lines.append(("predicted", f"{unmeasured} of the candidates, from those measured"))
-    if table.conditions:
-        lines += [("caution", warning) for warning in Conditions(**table.conditions).warnings()]
+    warnings = Conditions(**table.conditions).warnings() if table.conditions else []
+    lines += [("caution", warning) for warning in warnings]
     lines.append(("table", str(path)))
-    return "\n".join(f"{name:<15} {text}" for name, text in lines)
+    value = {
+        "table": path,
+        "device": device,
+        "choices": len(table.entries),
+        "candidates": count,
+        "candidates_predicted": unmeasured,
+        "smallest_network_ms": table.smallest(),
+        "largest_network_ms": table.largest(),
+        "networks": len(errors),
+        "mean_error": mean,
+        "largest_error": largest,
+        "warnings": warnings,
+    }
+    return Answer(rows(lines), value)

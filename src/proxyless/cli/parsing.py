@@ -7,12 +7,21 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from proxyless import __version__, terminal
 from proxyless.errors import nearest, one_line
 
 MOST_MEANT = 4
 """Flags that an error offers at the most for one that is not there."""
 
 _TRUTHS = ("true", "false", "yes", "no", "on", "off", "1", "0", "null")
+
+
+class PrintVersion(argparse.Action):
+    """Prints the version and ends the process."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        terminal.say(__version__)
+        parser.exit()
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -34,6 +43,10 @@ class CommandParser(argparse.ArgumentParser):
             names = [self._described(name) for name in missing.split(", ")]
             message = f"{_listed(names, 'and')} {'is' if len(names) == 1 else 'are'} missing"
         self.exit(2, f"{self.prog}: {one_line(message)}\n")
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help, to a reader that may not read on."""
+        terminal.say(self.format_help().rstrip("\n"))
 
     def checked(self, words: Sequence[str]) -> tuple[list[str], list[str]]:
         """``words`` in a form that argparse reads as they are meant, such as ``--latency=-1e3``, and a remark on each

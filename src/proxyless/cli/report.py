@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from proxyless.cli.output import Answer
+from proxyless.errors import one_line
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="Folder of a run, finished or not.")
@@ -18,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(parsed: argparse.Namespace) -> None:
+def run(parsed: argparse.Namespace) -> Answer:
     from proxyless.report import write_report
 
-    print(write_report(parsed.run_folder, parsed.against))
+    path = write_report(parsed.run_folder, parsed.against)
+    return Answer(one_line(str(path)), {"report": path})

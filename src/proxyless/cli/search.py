@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from proxyless.cli import options
+from proxyless.cli.output import Answer, of_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,12 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_without_effect(parser, options.OF_THE_DATA)
 
 
-def run(parsed: argparse.Namespace) -> None:
+def run(parsed: argparse.Namespace) -> Answer:
     settings = options.chosen(parsed)
     from proxyless import pipeline
-    from proxyless.cli.output import summary
     from proxyless.progress import shown
 
     with shown(quiet=parsed.quiet) as reporter:
         result = pipeline.search(settings, parsed.out, reporter)
-    print(summary(result.values, result.run.path))
+    return of_run(result.values, result.run.path)

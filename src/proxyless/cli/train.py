@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from proxyless.cli import options
+from proxyless.cli.output import Answer, of_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,14 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_without_effect(parser, options.OF_THE_DATA | {"--space": "the space is that of the architecture"})
 
 
-def run(parsed: argparse.Namespace) -> None:
+def run(parsed: argparse.Namespace) -> Answer:
     settings = options.chosen(parsed)
     from proxyless import pipeline
     from proxyless.architecture import Architecture
-    from proxyless.cli.output import summary
     from proxyless.progress import shown
 
     architecture = Architecture.load(parsed.architecture)
     with shown(quiet=parsed.quiet) as reporter:
         result = pipeline.train(settings, architecture, parsed.out, reporter)
-    print(summary(result.values, result.run.path))
+    return of_run(result.values, result.run.path)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
+
+from proxyless.cli.output import Answer
+from proxyless.errors import ProxylessError, one_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,9 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(parsed: argparse.Namespace) -> None:
+def run(parsed: argparse.Namespace) -> Answer:
     from proxyless import zoo
-    from proxyless.errors import ProxylessError
 
     if parsed.name is None and parsed.out is not None:
         raise ProxylessError(
@@ -29,13 +32,14 @@ def run(parsed: argparse.Namespace) -> None:
         if parsed.out is None:
             raise ProxylessError("give --out FILE for the architecture, or no name for the list")
         architecture.save(parsed.out)
-        print(parsed.out)
-        return
-    print(f"{'network':<22}{'parameters':>12}{'MACs':>12}{'input':>7}{'top-1':>8}  latency by the paper")
+        return Answer(one_line(str(parsed.out)), {"architecture": parsed.out})
+    lines = [f"{'network':<22}{'parameters':>12}{'MACs':>12}{'input':>7}{'top-1':>8}  latency by the paper"]
     for network in zoo.catalogue():
         top1 = f"{network.top1:.1f} %"
         latencies = ", ".join(f"{device} {ms:g} ms" for device, ms in network.latencies_ms.items()) or "-"
-        print(
+        lines.append(
             f"{network.name:<22}{network.parameters:>12,}{network.macs / 1e6:>10.2f} M{network.input_size:>7}"
             f"{top1:>8}  {latencies}"
         )
+    names = [field.name for field in dataclasses.fields(zoo.PublishedNetwork)]
+    return Answer("\n".join(lines), [{name: getattr(network, name) for name in names} for network in zoo.catalogue()])
