@@ -72,6 +72,7 @@ def test_uneven_classes_are_balanced_unasked_and_it_is_said(uneven, tmp_path):
     recalls = matrix.diagonal() / matrix.sum(axis=1)
     values = json.loads((tmp_path / "run" / "result.json").read_text())
     assert values["test_balanced_accuracy"] == pytest.approx(recalls.mean())
+    assert values["class_balance"] == "sampler"
     worst = values["worst_class"]
     assert worst["recall"] == recalls.min()
     assert recalls[["common", "middling", "rare"].index(worst["name"])] == recalls.min()

@@ -29,7 +29,7 @@ from proxyless.progress import Reporter
 from proxyless.run_folder import RunFolder
 from proxyless.settings import Settings
 from proxyless.settings import load as load_settings
-from proxyless.stages import Job, effort, supernet_of, timed, warn
+from proxyless.stages import Job, balance, effort, supernet_of, timed, warn
 from proxyless.training.loop import accuracy, by_class, confusion
 
 Batch = tuple[Tensor, Tensor]
@@ -204,6 +204,7 @@ def _checked(job: Job, architecture: Architecture) -> dict[str, Any]:
         "test_balanced_accuracy": classes["balanced_accuracy"],
         "worst_class": classes["worst_class"],
         "classes_without_test_images": classes["classes_without_images"],
+        "class_balance": balance(settings, images).value,
         "parameters": count_parameters(network),
         "macs": count_macs(network, inputs),
         "latency_budget_ms": settings.latency,

@@ -190,12 +190,6 @@ def _load(settings: Settings, log: Reporter, run: RunFolder) -> ImageData:
         log.note(remark)
     if images.skipped:
         log.note(f"left out {len(images.skipped)} images that cannot be read, listed in data.json")
-    if images.preprocessing.grey_range is not None:
-        low, high = images.preprocessing.grey_range
-        log.note(
-            f"greys of 16 or 32 bits become 8 bits: {low:g} black, {high:g} white"
-            + (", as given" if chosen.grey_range else ", from the training images; images.grey_range sets it")
-        )
     changes: dict[str, Any] = {"cutout": settings.training.cutout}
     if chosen.flip is not None:
         changes["flip"] = chosen.flip

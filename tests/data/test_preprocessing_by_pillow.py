@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -185,6 +187,7 @@ def test_a_folder_of_deep_greys_keeps_its_levels(tmp_path: Path, dtype: type, fa
     images = data.load(tmp_path, image_size=40)
     assert images.channels == 1
     low, high = images.preprocessing.grey_range
+    assert f"greys of 16 or 32 bits become 8 bits: {low:g} black, {high:g} white" in images.remarks()[-1]
     assert low == pytest.approx(0, abs=50 * factor)
     assert high == pytest.approx(4095 * factor, abs=50 * factor)
     pixels = images.test.images().numpy()
@@ -205,10 +208,38 @@ def test_the_range_of_deep_greys_can_be_given(tmp_path: Path) -> None:
         data.load(tmp_path, grey_range=(9, 9))
 
 
+def png_of_16_bits(pixels: np.ndarray) -> bytes:
+    """Pillow writes greys of 16 bits only. ``pixels``: uint16 (height, width, 3)."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    height, width, _ = pixels.shape
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))
+    lines = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+
+
+def test_of_colours_of_16_bits_the_upper_8_are_read_and_it_is_said(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            pixels = rng.integers(0, 65536, (30, 40, 3), dtype=np.uint16)
+            (tmp_path / name / f"{number}.png").write_bytes(png_of_16_bits(pixels))
+    check(tmp_path / "b" / "3.png")
+    assert np.array_equal(kind(3, size=30).pixels(tmp_path / "b" / "3.png")[0], pixels[:, 5:35, 0] >> 8)
+    images = data.load(tmp_path)
+    assert images.preprocessing.grey_range is None
+    assert sum("colours of 16 bits only the upper 8" in line for line in images.remarks()) == 1
+
+
 def test_plain_images_have_no_range_of_deep_greys(tmp_path: Path, write_images) -> None:
     write_images(tmp_path / "a", 4)
     write_images(tmp_path / "b", 4)
-    assert data.load(tmp_path).preprocessing.to_dict()["grey_range"] is None
+    images = data.load(tmp_path)
+    assert images.preprocessing.to_dict()["grey_range"] is None
+    assert not any(" bits" in line for line in images.remarks())
 
 
 def test_a_folder_is_evaluated_by_the_rule_that_its_record_names(tmp_path: Path, write_images) -> None:

@@ -27,7 +27,7 @@ def contents(split: data.Split) -> set[bytes]:
 def test_copies_in_several_splits_are_counted_and_said(tmp_path: Path, write_images) -> None:
     for part, count in (("train", 10), ("valid", 6), ("test", 5)):
         for name in ("cat", "dog"):
-            write_images(tmp_path / name, count, seed=len(part) + count)
+            write_images(tmp_path / part / name, count, seed=len(part) + count)
     for number in range(3):
         shutil.copy(tmp_path / "train/cat" / f"{number:03d}.png", tmp_path / "test/cat" / f"copy{number}.png")
     with Image.open(tmp_path / "valid/dog/001.png") as image:

@@ -224,7 +224,13 @@ class ImageData:
             parts.append(f"{found.in_subfolders:,} images lie in subfolders of their class folder")
         if left_out := left_out_in_words(found.left_out):
             parts.append(f"left out: {left_out}")
-        return ["; ".join(parts), *found.remarks()]
+        lines = ["; ".join(parts), *found.remarks()]
+        if self.preprocessing.grey_range is not None:
+            low, high = self.preprocessing.grey_range
+            lines.append(
+                f"greys of 16 or 32 bits become 8 bits: {low:g} black, {high:g} white; images.grey_range sets the range"
+            )
+        return lines
 
     def _describe_split(self, name: SplitName) -> dict[str, Any]:
         split = self.splits[name]

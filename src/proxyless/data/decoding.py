@@ -48,8 +48,8 @@ class Header:
     width: int
     height: int
     grey: bool
-    deep: bool = False
-    """Whether a grey has 16 or 32 bits."""
+    upper_bits: bool = False
+    """Whether Pillow reads the upper 8 of 16 bits a colour, as it does of all but greys."""
 
 
 @contextmanager
@@ -71,7 +71,9 @@ def read_header(path: Path, content: bytes | None = None) -> Header | None:
 
     try:
         with Image.open(path if content is None else BytesIO(content)) as image:
-            return Header(image.width, image.height, image.mode in GREY_MODES, image.mode in DEEP_MODES)
+            deep = any(";16" in str(tile[3]) for tile in image.tile)
+            upper_bits = deep and image.mode not in DEEP_MODES
+            return Header(image.width, image.height, image.mode in GREY_MODES, upper_bits)
     except Exception:  # as in read_image, which is the one to report the damage
         return None
 

@@ -16,7 +16,7 @@ class Findings:
     """``folder``: the folder inside the given one that was read, where it only wraps another. ``left_out``: number and
     a few names of the files that were passed over, by reason. ``in_subfolders``: images that lie deeper than right in
     their class folder. ``kinds``: images by ``grey`` and ``colour``, where there are both; ``read_as``: what
-    all become.
+    all become. ``upper_bits``: whether there are colour images of 16 bits, of which Pillow reads the upper 8.
 
     ``shared``: pictures of one split that are in another one too, such as ``{"train/test": 3}``. ``two_labels``:
     images whose picture also stands under another class, with an example in ``two_labels_example``. ``together``: names
@@ -28,6 +28,7 @@ class Findings:
     in_subfolders: int = 0
     kinds: dict[str, int] = field(default_factory=dict)
     read_as: str = ""
+    upper_bits: bool = False
     shared: dict[str, int] = field(default_factory=dict)
     two_labels: int = 0
     two_labels_example: tuple[str, ...] = ()
@@ -53,6 +54,7 @@ class Findings:
             in_subfolders=int(record.get("in_subfolders", 0)),
             kinds={str(kind): int(count) for kind, count in record.get("kinds", {}).items()},
             read_as=str(record.get("read_as", "")),
+            upper_bits=bool(record.get("upper_bits", False)),
             shared={str(splits): int(count) for splits, count in record.get("shared", {}).items()},
             two_labels=int(record.get("two_labels", 0)),
             two_labels_example=tuple(str(name) for name in record.get("two_labels_example", [])),
@@ -75,6 +77,11 @@ class Findings:
             lines.append(
                 f"mixed: {self.kinds['grey']:,} grey and {self.kinds['colour']:,} colour images; all are read as"
                 f" {self.read_as}"
+            )
+        if self.upper_bits:
+            lines.append(
+                "of colours of 16 bits only the upper 8 are read; where values fill less than the whole range, stretch"
+                " them before"
             )
         return lines
 
