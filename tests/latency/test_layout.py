@@ -1,11 +1,15 @@
 from dataclasses import replace
 
 import pytest
+import torch
 from torch import nn
 
-from proxyless import Choice, ProxylessError, Supernet, Zero
+from proxyless import Choice, ProxylessError, Supernet, Zero, derive
+from proxyless.latency.calibration import calibrated
 from proxyless.latency.layout import layout, spread_paths
+from proxyless.latency.operators import count_macs, example_inputs
 from proxyless.latency.rounds import Interval
+from proxyless.latency.table import MeasuredNetwork
 
 
 class Net(nn.Module):
@@ -83,3 +87,90 @@ def test_spread_paths_go_from_the_smallest_to_the_largest(tiny_net):
 def test_the_shapes_of_a_batch_make_other_operators():
     one, two = layout(Supernet(Net()), SHAPES), layout(Supernet(Net()), ((2, 2, 6, 6),))
     assert not set(one.operators) & set(two.operators)
+
+
+class Siamese(nn.Module):
+    """A trunk that is run on two sizes, twice on the larger one, and a choice with keywords."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = Choice(k1=nn.Conv2d(2, 2, 1), k3=nn.Conv2d(2, 2, 3, padding=1), same=Zero(), shortcut=True)
+        self.last = Choice(plain=Scaled(), wide=Last(nn.Conv2d(2, 2, 3, padding=1), nn.Conv2d(2, 2, 1)))
+
+    def forward(self, x):
+        large = self.trunk(self.trunk(x))
+        return self.last(large, factor=2.0) + self.last(self.trunk(x[..., ::2, ::2]), factor=2.0).mean()
+
+
+class Scaled(nn.Conv2d):
+    def __init__(self) -> None:
+        super().__init__(2, 2, 1)
+
+    def forward(self, x, factor=1.0):
+        return super().forward(x) * factor
+
+
+class Last(nn.Sequential):
+    def forward(self, x, factor):
+        return super().forward(x) * factor
+
+
+def test_a_candidate_takes_what_its_runs_take_together():
+    """With ms in proportion to MACs, every network is the sum of its entries."""
+    supernet = Supernet(Siamese())
+    found = layout(supernet, SHAPES)
+    ms = {key: float(count_macs(op.module, example_inputs(op.shapes))) for key, op in found.operators.items()}
+    table = found.table({key: Interval(time, 0.9 * time, 1.1 * time) for key, time in ms.items()}, {"name": "made up"})
+    for path in ([0, 0], [1, 1], [2, 0], [0, 1]):
+        whole = count_macs(derive(supernet, path), example_inputs(SHAPES))
+        assert table.of_path(path) == pytest.approx(whole)
+    entry = table.entries["trunk"]["k3"]
+    assert (entry.ms, entry.low_ms) == pytest.approx((4 * 9 * (36 + 36 + 9), 0.9 * 4 * 9 * (36 + 36 + 9)))
+    assert table.entries["trunk"]["same"].operator is None
+    found.check(table, "t.json")
+    assert found.weight_mib()["trunk"]["k3"] == (36 + 2) * 4 / 2**20
+
+
+def test_what_a_call_takes_is_corrected_once_a_run():
+    supernet = Supernet(Siamese())
+    found = layout(supernet, SHAPES)
+    table = found.table(measured(found), {"name": "made up"})
+    paths = spread_paths(supernet, 12, seed=0)
+    runs = [[3 * (path[0] != 2), 2] for path in paths]  # a run alone takes 1 ms, in a network 0.5 ms
+    networks = tuple(
+        MeasuredNetwork(
+            {name: choice.operations[i] for (name, choice), i in zip(supernet.choices.items(), path, strict=True)},
+            *(3 * [1 + 0.5 * sum(counts)]),
+            "calibration",
+        )
+        for path, counts in zip(paths, runs, strict=True)
+    )
+    fitted = calibrated(replace(table, networks=networks), found.weight_mib())
+    assert fitted.entries["trunk"]["k1"].in_network_ms == pytest.approx(1.5, rel=0.1)
+
+
+def test_a_missing_run_is_named():
+    found = layout(Supernet(Siamese()), SHAPES)
+    known = measured(found)
+    del known[found.candidates["trunk"]["k3"].split("+")[-1]]
+    with pytest.raises(ProxylessError, match="no measurement of candidate k3 of choice trunk"):
+        found.table(known, {})
+
+
+def test_a_choice_in_a_candidate_and_one_of_whole_numbers_have_no_latency_table():
+    inner = Choice(a=nn.Conv2d(2, 2, 1), b=Zero())
+    network = nn.Sequential(Choice(plain=nn.Conv2d(2, 2, 1), nested=nn.Sequential(inner)))
+    with pytest.raises(ProxylessError, match=r"choice 0\.candidates\.nested\.0 stands in candidate nested of choice 0"):
+        layout(Supernet(network), SHAPES)
+
+    class Whole(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = Choice(a=nn.Embedding(9, 2), b=nn.Embedding(9, 2))
+
+        def forward(self, x):
+            return self.embed((x.abs() * 2).long().clamp(max=8))
+
+    with pytest.raises(ProxylessError, match=r"choice embed is given a tensor of torch\.int64"):
+        layout(Supernet(Whole()), SHAPES)
+    assert Supernet(Whole()).input_shapes(torch.zeros(SHAPES[0])) == {"embed": SHAPES}

@@ -8,6 +8,7 @@ path keeps, however many candidates there are.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -79,13 +80,7 @@ class _Mixed(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(output, *tensors)
         ctx.mixing, ctx.choice, ctx.inputs = mixing, choice, inputs
-        # The backward pass may run after the forward pass's autocast has ended.
-        kind = output.device.type
-        ctx.autocast = {
-            "device_type": kind,
-            "enabled": torch.is_autocast_enabled(kind),
-            "dtype": torch.get_autocast_dtype(kind),
-        }
+        ctx.autocast = _autocast(output)
         return output.clone()  # a view could not be changed in place by what follows, such as ReLU(inplace=True)
 
     @staticmethod
@@ -95,7 +90,9 @@ class _Mixed(torch.autograd.Function):
         mixing, choice = ctx.mixing, ctx.choice
         gate_gradient = torch.zeros_like(mixing.gates)
         inputs = ctx.inputs.filled(tensors)
-        with torch.no_grad(), torch.autocast(**ctx.autocast):
+        # The backward pass may run after the forward pass's autocast has ended.
+        changed = _autocast(output) != ctx.autocast
+        with torch.no_grad(), torch.autocast(**ctx.autocast) if changed else nullcontext():
             for position, index in enumerate(mixing.support):
                 candidate = output if position == mixing.active else choice.run(index, inputs)
                 if candidate.shape != output.shape:
@@ -104,6 +101,12 @@ class _Mixed(torch.autograd.Function):
                     raise ContractError(f"candidates of choice {choice.name} return different shapes: {shapes}")
                 gate_gradient[position] = _inner(gradient, candidate)
         return gate_gradient, gradient, None, None, None, *(None for _ in tensors)
+
+
+def _autocast(output: Tensor) -> dict[str, Any]:
+    """The present autocast on the device of ``output``, as ``torch.autocast`` takes it."""
+    kind = output.device.type
+    return {"device_type": kind, "enabled": torch.is_autocast_enabled(kind), "dtype": torch.get_autocast_dtype(kind)}
 
 
 def _inner(one: Tensor, other: Tensor) -> Tensor:
