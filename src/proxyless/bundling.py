@@ -40,7 +40,8 @@ WRITTEN = ("manifest.json", "run.py", "operators/0123456789abcdef01234567.tflite
 
 RUNNER = (
     "export/onnxruntime_import.py",
-    *(f"latency/{name}.py" for name in ("system", "steady", "rounds", "timing", "loadings", "bundle_runner")),
+    *(f"latency/{name}.py" for name in ("system_files", "quota", "system", "steady", "held", "rounds", "timing")),
+    *(f"latency/{name}.py" for name in ("loadings", "bundle_runner")),
 )
 """What runs on the device, in order of import."""
 

@@ -1,5 +1,4 @@
 import os
-from pathlib import Path
 
 import pytest
 
@@ -9,7 +8,8 @@ from proxyless.latency.system import machine, usable_cores
 
 @pytest.fixture
 def tells(monkeypatch):
-    """Makes the files of the system hold what a dictionary says."""
+    """Makes the files of the system hold what a dictionary says, and no quota be set."""
+    monkeypatch.setattr(system, "cpu_quota", lambda: None)
     return lambda texts: monkeypatch.setattr(system, "system_text", lambda path: texts.get(path, ""))
 
 
@@ -36,7 +36,14 @@ def test_files_that_are_not_there_are_empty_and_line_ends_of_all_kinds_left_out(
     assert system.system_text(str(tmp_path / "none")) == system.system_text(str(tmp_path)) == ""
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell")
-def test_the_usable_cores_are_those_the_system_allows():
-    allowed = next(line for line in Path("/proc/self/status").read_text().splitlines() if "Cpus_allowed:" in line)
-    assert usable_cores() == int(allowed.split()[1].replace(",", ""), 16).bit_count()
+@pytest.mark.parametrize(("quota", "cores"), [(0.5, 1), (1.9, 1), (64.0, None), (None, None)])
+def test_the_usable_cores_are_those_the_system_allows_and_no_more_than_its_quota(monkeypatch, quota, cores):
+    monkeypatch.setattr(system, "cpu_quota", lambda: quota)
+    assert usable_cores() == (cores or len(os.sched_getaffinity(0)))
+
+
+@pytest.mark.parametrize(("quota", "said"), [(0.5, ", limited to 0.5"), (None, "")])
+def test_a_machine_of_which_a_part_may_be_used_is_another_machine(tells, monkeypatch, quota, said):
+    tells({})
+    monkeypatch.setattr(system, "cpu_quota", lambda: quota)
+    assert machine().endswith(f", {os.cpu_count()} cores{said}")

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from proxyless.latency import timing
+from proxyless.latency.held import Held
 from proxyless.latency.rounds import Effort, Interval, Round, missing
 from proxyless.latency.timing import time_interleaved
 
@@ -24,8 +25,9 @@ class Scripted:
 
 @pytest.fixture(autouse=True)
 def idle(monkeypatch):
-    """Other programs use nothing, whatever runs beside the tests."""
+    """Other programs use nothing and nothing holds this process up, whatever runs beside the tests."""
     monkeypatch.setattr(timing._Load, "other_cores", lambda self: 0.0)
+    monkeypatch.setattr(timing.HoldUps, "until_now", lambda self, stopped_s: Held())
 
 
 def test_every_module_gets_its_own_time_and_an_interval_around_it():

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from proxyless.errors import ProxylessError
 from proxyless.latency.device import Device
+from proxyless.latency.held import Held
 from proxyless.latency.loadings import time_loadings
 from proxyless.latency.rounds import Conditions, Effort, Interval, Round
 from proxyless.latency.runtimes import PROGRAMS, Converting, Prepared, Runtime, runtime
@@ -211,7 +212,7 @@ class _Apart(Bench):
                     advance(LOAD_SHARE * loaded / len(order))
                     loaded += 1
                 elif "bursts" in event:
-                    on_round(Round(event["bursts"], event["other_cores"]))
+                    on_round(Round(event["bursts"], event["other_cores"], held=Held(**event["held"])))
                 elif "share" in event:
                     advance(LOAD_SHARE + (1 - LOAD_SHARE) * event["share"])
                 elif "mistake" in event:

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from proxyless.export.onnxruntime_import import import_onnxruntime
+from proxyless.latency.held import Held
 from proxyless.latency.loadings import time_loadings
 from proxyless.latency.rounds import Conditions, Effort, Interval, Round, conditions, intervals, missing
 from proxyless.latency.steady import steady
@@ -304,7 +305,8 @@ class Record:
             try:
                 value = json.loads(line)
                 bursts = {name: float(ms) for name, ms in value["bursts"].items()}
-                self.rounds.append(Round(bursts, value["other_cores"], value["loading"]))
+                held = Held(**value.get("held", {}))
+                self.rounds.append(Round(bursts, value["other_cores"], value["loading"], held))
                 self.seconds += value["seconds"]
             except (ValueError, TypeError, KeyError, AttributeError):
                 continue  # cut off by a kill
@@ -319,6 +321,7 @@ class Record:
             "bursts": {name: round(ms, 7) for name, ms in done.bursts.items()},
             "other_cores": done.other_cores,
             "loading": done.loading,
+            "held": asdict(done.held),
             "seconds": round(now - self.last, 3),
         }
         with self.path.open("a", encoding="utf-8") as file:

@@ -2,9 +2,9 @@
 
 Complete in itself, Python and numpy alone, so that the very same code times a bundle where this package is not.
 
-A round in which other programs took the processor, or which was slower than the others as a whole, is disturbed: it is
-measured again instead of averaged in. Of the others the lower quartile counts, since what is left of other load only
-ever adds time.
+A round in which other programs took the processor, in which the process was held up by a quota, a hypervisor or a stop,
+or which was slower than the others as a whole, is disturbed: it is measured again instead of averaged in. Of the others
+the lower quartile counts, since what is left of other load only ever adds time.
 
 One module loaded twice takes a percent or two more one time than the other, for as long as it is loaded: where its
 memory comes to lie decides what its parts push out of the caches. Where modules are loaded several times, their mean
@@ -20,6 +20,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from proxyless.latency.held import STOLEN, Held
+from proxyless.latency.quota import cpu_quota
 
 DISTURBING = 0.25
 """Share of the machine's cores that other programs may use before a round counts as disturbed."""
@@ -81,11 +84,13 @@ class Round:
         bursts: median ms of each module's burst.
         other_cores: that other programs used meanwhile; None where unknown.
         loading: which loading of the modules was timed.
+        held: what else held the process up meanwhile.
     """
 
     bursts: Mapping[str, float]
     other_cores: float | None = None
     loading: str = ""
+    held: Held = Held()
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,10 @@ class Conditions:
         seconds: taken.
         wide: modules whose interval is still wider than asked.
         busy: whether the undisturbed rounds were too few, so that disturbed ones had to be used: not to be trusted.
+        quota: cores that the system lets the process use on average; None without a limit.
+        throttled: rounds in which it had used that up, and waited ``throttled_s`` seconds in all.
+        stolen: mean share of its cores' time that a hypervisor gave to other machines.
+        stopped_s: seconds that it was stopped in, or the machine suspended.
     """
 
     rounds: int
@@ -106,11 +115,31 @@ class Conditions:
     seconds: float
     wide: int
     busy: bool
+    quota: float | None = None
+    throttled: int = 0
+    throttled_s: float = 0.0
+    stolen: float = 0.0
+    stopped_s: float = 0.0
 
     def warnings(self) -> list[str]:
-        """What to tell the user: a line for a busy machine, a line for intervals that stayed wide."""
+        """What to tell the user: a line each for what held the process up, a busy machine, intervals that stayed
+        wide.
+        """
         told = []
+        rest = "these rounds do not count"
         if self.busy:
+            rest = "latencies are not to be trusted, measure without that limit"
+        if self.throttled:
+            limit = "a CPU quota" if self.quota is None else f"the CPU quota of {self.quota:.3g} cores"
+            told.append(
+                f"{limit} held the measuring up in {self.throttled} of {self.rounds} rounds, for"
+                f" {self.throttled_s:.1f} s: {rest}"
+            )
+        if self.stolen > STOLEN:
+            told.append(f"the hypervisor gave {self.stolen:.0%} of the processor's time to other machines meanwhile")
+        if self.stopped_s:
+            told.append(f"the measuring was stopped, or the machine suspended, for {self.stopped_s:.1f} s meanwhile")
+        if self.busy and self.disturbed > self.throttled:
             used = "" if self.other_cores is None else f"; other programs used {self.other_cores:.1f} cores"
             told.append(
                 f"the machine was busy in {self.disturbed} of {self.rounds} rounds{used}: latencies are not to be"
@@ -148,7 +177,7 @@ def undisturbed(rounds: Sequence[Round]) -> list[bool]:
     if not rounds:
         return []
     cores = os.cpu_count() or 1
-    calm = [r.other_cores is None or r.other_cores <= DISTURBING * cores for r in rounds]
+    calm = [(r.other_cores is None or r.other_cores <= DISTURBING * cores) and not r.held.disturbing for r in rounds]
     names = sorted({name for r in rounds for name in r.bursts})
     column = {name: i for i, name in enumerate(names)}
     bursts = np.full((len(rounds), len(names)), np.nan)
@@ -214,6 +243,11 @@ def conditions(
         seconds=round(seconds, 2),
         wide=sum(not narrow(interval, effort) for interval in found.values()),
         busy=busy,
+        quota=cpu_quota(),
+        throttled=sum(bool(r.held.throttled or r.held.throttled_s) for r in now),
+        throttled_s=round(sum(r.held.throttled_s for r in now), 3),
+        stolen=round(float(np.mean([r.held.stolen for r in now])), 3) if now else 0.0,
+        stopped_s=round(sum(r.held.stopped_s for r in now), 3),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from proxyless import files
@@ -10,6 +11,7 @@ from proxyless.errors import ProxylessError
 from proxyless.fields import Fields
 from proxyless.latency import identity
 from proxyless.latency.device import Device
+from proxyless.latency.held import Held
 from proxyless.latency.rounds import Round
 
 
@@ -34,7 +36,7 @@ class Store:
                     bursts = fields.child("bursts")
                     times = {key: ms for key in bursts.names if (ms := bursts.measured(key, least=0)) > 0}
                     other = None if fields.get("other_cores") is None else fields.measured("other_cores")
-                    rounds.append(Round(times, other, fields.text("loading")))
+                    rounds.append(Round(times, other, fields.text("loading"), _held(fields)))
         return rounds
 
     def add(self, done: Round) -> None:
@@ -44,6 +46,8 @@ class Store:
                 self._begin()
             bursts = {key: round(ms, 7) for key, ms in done.bursts.items()}
             line = {"bursts": bursts, "other_cores": done.other_cores, "loading": done.loading}
+            if done.held != Held():
+                line["held"] = asdict(done.held)
             files.append_json_line(self.path, line)
 
     def _begin(self) -> None:
@@ -54,3 +58,12 @@ class Store:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write("\n")
         self.begun = True
+
+
+def _held(fields: Fields) -> Held:
+    """What held a round up; nothing in rounds of before, which did not tell."""
+    if "held" not in fields:
+        return Held()
+    held = fields.child("held")
+    times = {name: held.measured(name, least=0) for name in ("throttled_s", "stolen", "stopped_s")}
+    return Held(held.count("throttled", least=0, most=2**31), **times)

@@ -9,24 +9,20 @@ import os
 import platform
 import subprocess
 import sys
-from pathlib import Path
 
-
-def system_text(path: str) -> str:
-    """A file of the system without the line's end; empty where there is none, or it may not be read."""
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace").strip("\0 \n")
-    except OSError:
-        return ""
+from proxyless.latency.quota import cpu_quota
+from proxyless.latency.system_files import system_text
 
 
 def usable_cores() -> int:
-    """Logical cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Logical cores that this process may use: all of the time, so no more than its quota, and one at the least."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return allowed if quota is None else max(1, min(allowed, int(quota)))
 
 
 def machine() -> str:
-    """The board's or processor's name and number of logical cores."""
+    """The board's or processor's name and number of logical cores, and the quota of these, where there is one."""
     model = platform.processor() or platform.machine()
     if sys.platform == "darwin":
         command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
@@ -38,4 +34,6 @@ def machine() -> str:
         model += f" (family {fields['cpu family']}, model {fields.get('model', '?')})"
     else:  # boards with ARM processors name themselves here
         model = system_text("/proc/device-tree/model") or model
-    return f"{model}, {os.cpu_count()} cores"
+    quota = cpu_quota()
+    limited = "" if quota is None else f", limited to {quota:g}"
+    return f"{model}, {os.cpu_count()} cores{limited}"

@@ -18,10 +18,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from proxyless.latency.held import HoldUps
+from proxyless.latency.quota import control_groups
 from proxyless.latency.rounds import LEAST, Conditions, Effort, Interval, Round, conditions, counts, intervals, missing
 
 METHOD = 3
 """To be raised with every change after which a module takes another time than before it: old times do not apply."""
+
+STANDSTILL_MS = 100.0
+"""By how much an inference must take longer than others like it for the process to have been stopped in it."""
 
 
 class Timed(Protocol):
@@ -59,6 +64,7 @@ def time_interleaved(
     repeats = {name: _repeats(module, burst_ms) for name, module in modules.items()}
     rounds = list(history)
     before = len(rounds)
+    groups = control_groups()
     collecting = gc.isenabled()
     gc.disable()  # a collection within a burst would be timed
     try:
@@ -71,10 +77,12 @@ def time_interleaved(
                 break
             if seconds > effort.limit_s:
                 unfinished = [name for name in unfinished if seen[name] < LEAST]
-            load = _Load()
+            load, held = _Load(), HoldUps(groups)
             random.Random(len(rounds)).shuffle(unfinished)  # what runs before a module leaves its mark on it
-            bursts = {name: _burst(modules[name], repeats[name]) for name in unfinished}
-            rounds.append(Round(bursts, load.other_cores()))
+            times = {name: _times(modules[name], repeats[name]) for name in unfinished}
+            bursts = {name: float(np.median(ms)) for name, ms in times.items()}
+            stopped_s = sum(_stopped_ms(ms) for ms in times.values()) / 1000
+            rounds.append(Round(bursts, load.other_cores(), held=held.until_now(stopped_s)))
             on_round(rounds[-1])
     finally:
         if collecting:
@@ -92,16 +100,23 @@ def _share_of_rounds(unfinished: Sequence[str], rounds: int, seconds: float, eff
     return min(0.99, max(by_time, 0.9 * min(1.0, rounds / (effort.rounds + 1))))
 
 
-def _burst(module: Timed, count: int) -> float:
-    """Median ms of ``count`` inferences; one before them brings the module's data back into the caches."""
-    return float(np.median(module.times_ms(count + 1)[1:]))
+def _times(module: Timed, count: int) -> Any:
+    """Ms of each of ``count`` inferences; one before them brings the module's data back into the caches."""
+    return np.asarray(module.times_ms(count + 1))[1:]
+
+
+def _stopped_ms(times: Any) -> float:
+    """How long the process stood still, of the times of inferences that otherwise take equally long."""
+    usual = float(np.median(times))
+    late = times - usual
+    return float(late[late > max(STANDSTILL_MS, usual)].sum())
 
 
 def _repeats(module: Timed, burst_ms: float) -> int:
     """Warm up until it gets no faster, then choose how often a module runs in a burst of ``burst_ms``."""
     fastest = np.inf
     for _ in range(20):
-        single = _burst(module, 3)
+        single = float(np.median(_times(module, 3)))
         if single > 0.95 * fastest:
             break
         fastest = single

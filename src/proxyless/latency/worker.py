@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def _carry_out(folder: Path, tell: Callable[..., None]) -> None:
                 return
 
         def on_round(done: Round) -> None:
-            tell(bursts=dict(done.bursts), other_cores=done.other_cores)
+            tell(bursts=dict(done.bursts), other_cores=done.other_cores, held=asdict(done.held))
 
         time_interleaved(loaded, Effort(**plan["effort"]), on_round=on_round, advance=lambda share: tell(share=share))
     tell(finished=True)

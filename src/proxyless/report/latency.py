@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -283,11 +283,28 @@ def _conditions(run: RunFiles) -> list[tuple[str, str]]:
     other = number(conditions.get("other_cores"))
     if other is not None:
         found.append(("Cores used by other programs", significant(other, 2)))
+    found += _held_up(conditions)
     rows = [row for row in mapping(run.latency, "choices").values() if isinstance(row, dict)]
     entries = [entry for row in rows for entry in row.values() if isinstance(entry, dict)]
     predicted = sum(entry.get("measured") is False for entry in entries)
     if predicted:
         found.append(("Candidates predicted, not measured", f"{predicted} of {len(entries)}"))
+    return found
+
+
+def _held_up(conditions: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What kept the measuring from running beside other programs."""
+    names = ("quota", "throttled", "throttled_s", "stolen", "stopped_s")
+    quota, throttled, throttled_s, stolen, stopped_s = (number(conditions.get(name)) for name in names)
+    found = []
+    if quota is not None:
+        found.append(("CPU quota", f"{significant(quota)} cores"))
+    if throttled:
+        found.append(("Rounds held up by a CPU quota", f"{throttled:.0f}, for {significant(throttled_s or 0.0, 2)} s"))
+    if stolen:
+        found.append(("Time that a hypervisor gave to other machines", percent(stolen)))
+    if stopped_s:
+        found.append(("Stopped or suspended", f"{significant(stopped_s, 2)} s"))
     return found
 
 
