@@ -59,6 +59,7 @@ ALLOWED = {
     "lock": {"errors"},
     "place": FILES | {"lock"},
     "run_folder": FILES | {"lock", "place", "settings"},
+    "run_data": FILES | {"data", "run_folder"},
     "int8": CORE | {"export", "latency"},
     "deployment": CORE | {"export", "int8", "latency", "run_folder"},
     "batches": {"data"},

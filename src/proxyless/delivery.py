@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from proxyless import data, deployment, files, int8, spaces, summary
+from proxyless import deployment, files, int8, spaces, summary
 from proxyless.architecture import Architecture
 from proxyless.batches import Batches
 from proxyless.checkpoints import check_state, read_safetensors
@@ -26,6 +25,7 @@ from proxyless.latency.operators import count_macs, count_parameters, example_in
 from proxyless.latency.rounds import Interval
 from proxyless.latency.table import LatencyTable
 from proxyless.progress import Reporter
+from proxyless.run_data import evaluated, recorded_data
 from proxyless.run_folder import RunFolder
 from proxyless.settings import Settings
 from proxyless.settings import load as load_settings
@@ -70,12 +70,15 @@ HELD_OUT = 2000
 """Held-out images that int8 is compared with float32 on, at the most."""
 
 
-def export(run: RunFolder, others: Sequence[Path] = (), *, pixels: bool = False) -> tuple[Exported, list[str]]:
+def export(
+    run: RunFolder, others: Sequence[Path] = (), *, pixels: bool = False, source: str | None = None
+) -> tuple[Exported, list[str]]:
     """Write ``model.onnx`` of a trained run, and ``others`` of its :class:`RunFolder`'s files, compared with PyTorch on
     held-out images of the run's data; returns what is to be said of ``model.onnx``, and of int8 files, measured
     briefly, what one must know before using them.
 
-    ``pixels``: write ``model.pixels.onnx`` too, which takes pixels of 8 bits and normalises them itself.
+    ``pixels``: write ``model.pixels.onnx`` too, which takes pixels of 8 bits and normalises them itself. ``source``:
+    where the images of the run are now.
 
     Raises:
         ProxylessError: the run is not trained, its data has changed, the network cannot be converted, or
@@ -87,7 +90,8 @@ def export(run: RunFolder, others: Sequence[Path] = (), *, pixels: bool = False)
     network = load_network(run)
     chosen = load_settings(run.config) if run.config.exists() else Settings()
     quantised = any(deployment.is_int8(run, path) for path in others)
-    samples = _samples(recorded_data(run), chosen, int8=quantised)
+    needed = ("train", "valid") if quantised else ("valid",)
+    samples = _samples(recorded_data(run, source, check=needed), chosen, int8=quantised)
     exported = _onnx(run, network, samples.compared)
     if pixels:
         _onnx_pixels(run, network, samples.compared)
@@ -131,12 +135,6 @@ def _onnx_pixels(run: RunFolder, network: nn.Module, images: Tensor) -> None:
         run.onnx_pixels.name: "uint8 (batch, height, width, channels), not normalised",
     }
     files.write_json(run.model, describe)
-
-
-def recorded_data(run: RunFolder) -> ImageData:
-    """The data a run was made with; that it has changed since is a :class:`ProxylessError`."""
-    record = files.read_json(run.need(run.data, "search"))
-    return data.load(record["source"], record=record)
 
 
 def finish(job: Job, architecture: Architecture) -> Result:
@@ -270,7 +268,7 @@ def evaluate(run: RunFolder, source: str | None = None) -> dict[str, Any]:
 
     Args:
         source: a data set, or a folder with ``test/`` or class folders in it, with classes of the run; the run's own
-            data when None.
+            data when None. See :func:`proxyless.run_data.evaluated`.
 
     Raises:
         ProxylessError: the run is not finished, or the data has other classes.
@@ -278,11 +276,13 @@ def evaluate(run: RunFolder, source: str | None = None) -> dict[str, Any]:
     description = files.read_json(run.need(run.model, "search"))
     network = load_network(run)
     run.need(run.onnx, "export")
-    batches = _evaluated(run, description, source)
+    chosen = evaluated(run, description, source)
+    batches = chosen.batches
     matrix, loss = confusion(network, batches)
     classes = by_class(matrix, description["classes"])
     return {
         "data": source or files.read_json(run.data)["source"],
+        "note": chosen.note,
         "test_images": int(matrix.sum()),
         "test_accuracy": accuracy(matrix),
         "test_balanced_accuracy": classes["balanced_accuracy"],
@@ -294,24 +294,3 @@ def evaluate(run: RunFolder, source: str | None = None) -> dict[str, Any]:
         },
         "test_loss": loss,
     }
-
-
-def _evaluated(run: RunFolder, description: dict[str, Any], source: str | None) -> Iterable[Batch]:
-    record = files.read_json(run.need(run.data, "search"))
-    if source is None or record["source"] in (source, str(Path(source).expanduser().resolve())):
-        return recorded_data(run).loader("test", batch_size=256)
-    preprocessing = data.Preprocessing.from_dict(description["preprocessing"])
-    if source in data.PUBLISHED:
-        images = data.load(source, image_size=preprocessing.image_size)
-        if list(images.classes) != description["classes"]:
-            raise ProxylessError(f"{source}: its classes are not those the network was trained on")
-        return dataclasses.replace(images, preprocessing=preprocessing).loader("test", batch_size=256)
-    folder = Path(source).expanduser()
-    if (folder / "train").is_dir() and not (folder / "test").is_dir():
-        raise ProxylessError(f"{source}: has no test/ to evaluate on; give one of its folders, such as {folder}/valid")
-    return data.folder_loader(
-        folder / "test" if (folder / "test").is_dir() else folder,
-        classes=tuple(description["classes"]),
-        preprocessing=preprocessing,
-        batch_size=256,
-    )

@@ -19,6 +19,7 @@ from proxyless.latency.identity import describe
 from proxyless.latency.layout import layout
 from proxyless.latency.table import LatencyTable
 from proxyless.progress import Logged, Reporter, Silent
+from proxyless.run_data import save_fingerprints
 from proxyless.run_folder import RunFolder, check_same, open_run, taken
 from proxyless.settings import Balance, LossForm, Settings, without_effect
 from proxyless.spaces import Space
@@ -83,6 +84,7 @@ def _searched(settings: Settings, target: Device, run: RunFolder, log: Logged) -
         table.check(supernet)
         _check_budget(settings, table, log)
     open_run(run, settings, images.describe())
+    save_fingerprints(run, images)
     add_seconds(run, seconds)
     log.write_to(run.log)
     if table is not None and not run.latency.exists():
@@ -128,6 +130,7 @@ def _trained_anew(
     if run.result.exists():
         return finished(run, log)
     open_run(run, settings, images.describe())
+    save_fingerprints(run, images)
     add_seconds(run, seconds)
     log.write_to(run.log)
     architecture.save(run.architecture)
@@ -174,6 +177,10 @@ def _device(settings: Settings) -> Device:
 def _load(settings: Settings, log: Reporter, run: RunFolder) -> ImageData:
     if not settings.data:
         raise ProxylessError(f"no data: give --data, a folder of images or one of {', '.join(sorted(data.PUBLISHED))}")
+    if run.config.exists() and settings.data not in data.PUBLISHED and not Path(settings.data).expanduser().exists():
+        raise ProxylessError(
+            f"{settings.data}: no such folder; where the images of the run {run.path} are now, say with --data"
+        )
     chosen = settings.images
     images = data.load(
         settings.data,

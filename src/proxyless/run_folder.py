@@ -31,6 +31,11 @@ class RunFolder:
         return self.path / "data.json"
 
     @property
+    def fingerprints(self) -> Path:
+        """What the images are known by, wherever they lie."""
+        return self.path / "fingerprints.bin"
+
+    @property
     def log(self) -> Path:
         """The course of the job, one JSON value a line."""
         return self.path / "log.jsonl"

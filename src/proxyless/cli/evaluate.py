@@ -13,7 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="DATA",
-        help="Folder or data set of the same classes to evaluate on. Default: the data of the run.",
+        help="Folder or data set of the same classes to evaluate on, without the images that the network was made with;"
+        " or where the images of the run are now. Default: the data of the run.",
     )
 
 
@@ -24,6 +25,7 @@ def run(parsed: argparse.Namespace) -> Answer:
     values = delivery.evaluate(RunFolder(parsed.run_folder), parsed.data)
     lines = [
         ("data", f"{values['data']}, {values['test_images']} test images"),
+        *([("", values["note"])] if values["note"] else []),
         ("PyTorch", f"{values['test_accuracy']:.2%}"),
         *(("", text) for text in by_class(values)),
     ]

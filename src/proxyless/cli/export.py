@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Write model.pixels.onnx too, which takes uint8 pixels (batch, height, width, channels) and normalises"
         " them itself.",
     )
+    parser.add_argument("--data", metavar="DATA", help="Where the images of the run are now. Default: where they were.")
 
 
 def run(parsed: argparse.Namespace) -> Answer:
@@ -37,7 +38,7 @@ def run(parsed: argparse.Namespace) -> Answer:
         (folder.tflite_int8, parsed.tflite and parsed.int8),
     ]
     others = [path for path, asked in wanted if asked]
-    exported, cautions = delivery.export(folder, others, pixels=parsed.pixels)
+    exported, cautions = delivery.export(folder, others, pixels=parsed.pixels, source=parsed.data)
     written = [folder.onnx_pixels] * parsed.pixels + others
     lines = [f"{folder.onnx}: outputs equal PyTorch's within {exported.difference:.1e}"]
     if exported.subnormals:

@@ -19,10 +19,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="Other runs that the report puts beside this one.",
     )
+    parser.add_argument(
+        "--data", metavar="DATA", help="Where the images of the run are now; the report names this place."
+    )
 
 
 def run(parsed: argparse.Namespace) -> Answer:
     from proxyless.report import write_report
 
-    path = write_report(parsed.run_folder, parsed.against)
+    source = None
+    if parsed.data is not None:
+        from proxyless.run_data import recorded_data
+        from proxyless.run_folder import RunFolder
+
+        source = recorded_data(RunFolder(parsed.run_folder), parsed.data).source
+    path = write_report(parsed.run_folder, parsed.against, source=source)
     return Answer(one_line(str(path)), {"report": path})

@@ -2,15 +2,16 @@
 
 from proxyless.data.augmentation import Augmentation
 from proxyless.data.dataset import ImageData, SplitName, is_by_content
-from proxyless.data.folder_source import folder_loader
+from proxyless.data.folder_source import SPLITS, folder_loader, split_loader
 from proxyless.data.loaders import Loader, Sample, Split, pool_of
 from proxyless.data.preprocessing import Preprocessing
 from proxyless.data.published import PUBLISHED
-from proxyless.data.sources import load
+from proxyless.data.sources import folder, load
 from proxyless.data.workers import Batch
 
 __all__ = [
     "PUBLISHED",
+    "SPLITS",
     "Augmentation",
     "Batch",
     "ImageData",
@@ -19,8 +20,10 @@ __all__ = [
     "Sample",
     "Split",
     "SplitName",
+    "folder",
     "folder_loader",
     "is_by_content",
     "load",
     "pool_of",
+    "split_loader",
 ]

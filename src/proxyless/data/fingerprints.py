@@ -85,13 +85,12 @@ def write(fingerprints: Iterable[np.ndarray]) -> bytes:
     return b"".join(of.astype("<u8").tobytes() for of in fingerprints)
 
 
-def read(path: Path, counts: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """The inverse of :func:`write`, for splits of so many images.
+def read(path: Path, content: bytes, counts: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """The inverse of :func:`write`, for splits of so many images; ``content`` is that of the file ``path``.
 
     Raises:
         ProxylessError: the file holds another number of them.
     """
-    content = path.read_bytes()
     if len(content) != 16 * sum(counts.values()):
         raise ProxylessError(f"{path}: does not fit data.json beside it; restore the two files of the run")
     rows = np.frombuffer(content, "<u8").astype(np.uint64).reshape(-1, 2)

@@ -142,6 +142,22 @@ def list_folder(root: Path) -> FolderFiles:
     return FolderFiles(Path(layout.base), classes, lists.pop("train"), lists, folders, left_out, deep)
 
 
+def list_test(root: Path, classes: Sequence[str]) -> tuple[Path, FileList]:
+    """The images of the test split of ``root``, or all of them where it has no splits, labelled by ``classes``, and the
+    folder that their names are relative to.
+
+    Raises:
+        ProxylessError: it has splits, but no test images, or has other classes.
+    """
+    tree, left_out = Tree(), LeftOut(str(root))
+    layout = find_layout(tree, str(root), left_out, classes)
+    if layout.splits and "test" not in layout.splits:
+        other = layout.splits.get("valid", layout.splits["train"])
+        raise ProxylessError(f"{root}: has no test/ to evaluate on; give one of its folders, such as {other}")
+    base = layout.splits.get("test", layout.base)
+    return Path(base), list_classes(Path(base), Path(base), classes)
+
+
 def list_classes(root: Path, folder: Path, classes: Sequence[str], left_out: LeftOut | None = None) -> FileList:
     """The images in the class folders of ``folder``, labelled by ``classes``, named relative to ``root``.
 

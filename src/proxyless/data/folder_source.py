@@ -89,7 +89,7 @@ def load_folder(
             root, lists, kind, keep, decisive=listed.drawn() if known is None else (), advance=partial(_told, progress)
         )
         damaged = {name: reason for result in scans.values() for name, reason in result.damaged.items()}
-        _check_damage(damaged, skip_corrupt)
+        check_damage(damaged, skip_corrupt)
         skipped |= set(damaged)
         if known is None:
             together = _together(listed, scans) if by_content else []
@@ -109,7 +109,7 @@ def load_folder(
         fingerprints = {name: result.fingerprints for name, result in scans.items()}
         splits = {
             name: Split(
-                result.pixels(kind) if keep else _files(root, result.files, kind),
+                result.pixels(kind) if keep else files_of(root, result.files, kind),
                 torch.from_numpy(result.files.labels),
                 of_split(result.fingerprints[:, FILE], result.files.labels)
                 if by_content
@@ -224,7 +224,7 @@ def _unread(root: Path, files: FileList, kind: Squares, known: Known, name: str,
         digest = _digest_before(root, files)
     elif checked:
         digest = of_split(digests_of_files(root, files.names), files.labels)
-    return Split(_files(root, files, kind), torch.from_numpy(files.labels), digest)
+    return Split(files_of(root, files, kind), torch.from_numpy(files.labels), digest)
 
 
 def folder_loader(
@@ -253,11 +253,17 @@ def folder_loader(
         training=False,
         keep=False,
     )
-    _check_damage(checked.damaged, skip_corrupt)
+    check_damage(checked.damaged, skip_corrupt)
     if not len(checked.files):
         raise ProxylessError(f"{root}: no images found; expected class folders named as in training")
+    split = Split(files_of(root, checked.files, preprocessing.squares), torch.from_numpy(checked.files.labels), "")
+    return split_loader(split, preprocessing, batch_size=batch_size, workers=workers)
+
+
+def split_loader(split: Split, preprocessing: Preprocessing, *, batch_size: int, workers: int | None = None) -> Loader:
+    """All images of a split, in order, for evaluating."""
     batches = Batches(
-        Split(_files(root, checked.files, preprocessing.squares), torch.from_numpy(checked.files.labels), ""),
+        split,
         preprocessing,
         batch_size=batch_size,
         augmentation=None,
@@ -299,12 +305,15 @@ def _told(progress: Progress | None, done: int, total: int) -> None:
         progress(done, total)
 
 
-def _files(root: Path, files: FileList, kind: Squares) -> Files:
+def files_of(root: Path, files: FileList, kind: Squares) -> Files:
+    """Images that are decoded when they are needed."""
     return Files(root, list(files.names), kind)
 
 
-def _check_damage(damaged: dict[str, str], skip_corrupt: bool) -> None:
-    """``damaged``: what is wrong, by file."""
+def check_damage(damaged: dict[str, str], skip_corrupt: bool) -> None:
+    """Raise :class:`ProxylessError` if files cannot be read and are not to be skipped. ``damaged``: what is wrong, by
+    file.
+    """
     if not damaged or skip_corrupt:
         return
     others = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from proxyless.data.tree import BESIDE, ELSEWHERE, LOOSE, NOT_AN_IMAGE, LeftOut, Tree
@@ -35,14 +36,18 @@ class Layout:
     splits: dict[str, str]
 
 
-def find_layout(tree: Tree, root: str, left_out: LeftOut) -> Layout:
-    """Raises :class:`ProxylessError` where the folder is probably not what it would be read as."""
+def find_layout(tree: Tree, root: str, left_out: LeftOut, classes: Collection[str] = ()) -> Layout:
+    """Raises :class:`ProxylessError` where the folder is probably not what it would be read as. Folders with the names
+    ``classes`` are class folders, whatever is in them.
+    """
     base = root
     for _ in range(DEEPEST):
+        inside = tree.holding(base)
+        if classes and set(inside) <= set(classes):
+            return Layout(base, {})
         layout = _splits(tree, base, left_out)
         if layout is not None:
             return layout
-        inside = tree.holding(base)
         if len(inside) != 1:
             break
         only = os.path.join(base, inside[0])

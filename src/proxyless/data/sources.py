@@ -79,7 +79,7 @@ def load(
         )
     else:
         data = load_folder(
-            _folder(source),
+            folder(source),
             image_size=image_size,
             hold_out=hold_out,
             skip_corrupt=skip_corrupt,
@@ -129,7 +129,8 @@ def _check_unchanged(source: str | Path, data: ImageData, record: Mapping[str, A
             )
 
 
-def _folder(source: str | Path) -> Path:
+def folder(source: str | Path) -> Path:
+    """The folder of images ``source``; that it is none is a :class:`ProxylessError`."""
     path = Path(source).expanduser()
     if path.is_dir():
         return path.resolve()

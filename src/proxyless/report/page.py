@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -52,11 +53,15 @@ def render(run: RunFiles, others: Sequence[RunFiles] = ()) -> str:
     return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
 
 
-def write_report(run: str | Path, others: Sequence[str | Path] = ()) -> Path:
+def write_report(run: str | Path, others: Sequence[str | Path] = (), *, source: str | None = None) -> Path:
     """Write ``report.html`` in the run folder ``run``, compared with the runs ``others``, and return its path.
+    ``source``: where the run's images are now, if not where they were.
 
     :raises ProxylessError: one of them is not the folder of a run, or a file in it is not readable.
     """
     path = Path(run) / "report.html"
-    write_text(path, render(read_run(run), [read_run(other) for other in others]))
+    read = read_run(run)
+    if source is not None:
+        read = replace(read, data=read.data | {"source": source})
+    write_text(path, render(read, [read_run(other) for other in others]))
     return path

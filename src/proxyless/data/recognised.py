@@ -1,0 +1,115 @@
+"""Images that an earlier run saw, known again by their content: under other names, or among others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from proxyless.data.augmentation import Augmentation
+from proxyless.data.dataset import ImageData
+from proxyless.data.fingerprints import FILE, PIXELS, digests_of_files
+from proxyless.data.folder import FileList, list_folder, list_test
+from proxyless.data.folder_source import SPLITS, check_damage, files_of
+from proxyless.data.loaders import Split
+from proxyless.data.pixels import Block
+from proxyless.data.preprocessing import Preprocessing
+from proxyless.data.scan import scan
+from proxyless.data.splits import HoldOut
+from proxyless.errors import ProxylessError
+
+Fingerprints = Mapping[str, np.ndarray]
+"""uint64 (images, 2) of each split; see :mod:`proxyless.data.fingerprints`."""
+
+
+def same_images(root: Path, record: Mapping[str, Any], fingerprints: Fingerprints) -> ImageData | None:
+    """The recorded splits, image by image in the recorded order, if the folder ``root`` holds all recorded images and
+    no others, whatever they are called now; else None.
+    """
+    listed = list_folder(root)
+    parts = [listed.pool, *listed.given.values()]
+    names = [name for part in parts for name in part.names]
+    recorded = [int(digest) for name in SPLITS for digest in fingerprints[name][:, FILE]]
+    if len(names) != len(recorded) + len(record["skipped"]) or list(listed.classes) != list(record["classes"]):
+        return None
+    found = digests_of_files(listed.base, names).tolist()
+    if Counter(recorded) - Counter(found):
+        return None
+    places: dict[int, list[int]] = {}
+    for number in reversed(range(len(found))):
+        places.setdefault(found[number], []).append(number)
+    labels = np.concatenate([part.labels for part in parts])
+    preprocessing = Preprocessing.from_dict(record["preprocessing"])
+    splits = {}
+    for name in SPLITS:
+        order = [places[int(digest)].pop() for digest in fingerprints[name][:, FILE]]
+        files = FileList(tuple(names[number] for number in order), labels[order])
+        splits[name] = Split(files_of(listed.base, files, preprocessing.squares), torch.from_numpy(files.labels), "")
+    return ImageData(
+        source=str(root),
+        classes=listed.classes,
+        preprocessing=preprocessing,
+        augmentation=Augmentation.standard(preprocessing.image_size, preprocessing.channels),
+        train=splits["train"],
+        valid=splits["valid"],
+        test=splits["test"],
+        split_method=str(record.get("split_method", "")),
+        hold_out=HoldOut(record["valid_fraction"], record["test_fraction"], record["seed"]),
+        fingerprints=fingerprints,
+    )
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """The images of a set that a network was not made with, and how many it was."""
+
+    split: Split
+    seen: int
+
+
+def unseen_files(
+    root: Path, classes: Sequence[str], preprocessing: Preprocessing, fingerprints: Fingerprints | None
+) -> Unseen:
+    """Of the test images in the folder ``root``: those of its test split, or all where it has no splits.
+
+    Raises:
+        ProxylessError: it has no test images, damaged ones or other classes, or the network was made with all of them.
+    """
+    base, files = list_test(root, classes)
+    checked = scan(base, files, kind=preprocessing.squares, training=False, keep=False)
+    check_damage(checked.damaged, skip_corrupt=False)
+    if not len(checked.files):
+        raise ProxylessError(f"{root}: no images found; expected class folders named as in training")
+    new = ~_seen(checked.fingerprints, fingerprints)
+    kept = checked.files.where(new)
+    _check_any(root, new)
+    split = Split(files_of(base, kept, preprocessing.squares), torch.from_numpy(kept.labels), "")
+    return Unseen(split, int((~new).sum()))
+
+
+def unseen_images(source: str, images: ImageData, fingerprints: Fingerprints | None) -> Unseen:
+    """Of the test split of a published set; see :func:`unseen_files`."""
+    new = ~_seen(images.fingerprints["test"], fingerprints)
+    _check_any(source, new)
+    kept = np.flatnonzero(new)
+    return Unseen(Split(Block(images.test.images(kept)), images.test.labels[torch.from_numpy(kept)], ""), sum(~new))
+
+
+def _seen(found: np.ndarray, fingerprints: Fingerprints | None) -> np.ndarray:
+    """Which images are among those that weights or architecture were fitted to: bool (images,)."""
+    if fingerprints is None:
+        return np.zeros(len(found), bool)
+    fitted = np.concatenate([fingerprints["train"], fingerprints["valid"]])
+    return np.isin(found[:, FILE], fitted[:, FILE]) | np.isin(found[:, PIXELS], fitted[:, PIXELS])
+
+
+def _check_any(source: str | Path, new: np.ndarray) -> None:
+    if not new.any():
+        raise ProxylessError(
+            f"{source}: the network was made with all {len(new):,} images of it; give images that it has not seen"
+        )
