@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from proxyless import ProxylessError, Supernet, delivery, pipeline, spaces
+from proxyless.cli.output import summary
 from proxyless.latency import runtimes
 from proxyless.latency.device import device
 from proxyless.latency.measure import measure_table
@@ -65,6 +68,18 @@ def test_for_int8_a_quantised_network_is_handed_over_with_its_accuracy(tmp_path)
     assert found["test_accuracy_files"]["model.int8.onnx"] == result["test_accuracy_device_file"]
     assert abs(result["test_accuracy_device_file"] - found["test_accuracy"]) < 0.1
     assert result["latency_measured_ms"] > 0
+    about = result["int8"]
+    assert (about["file"], about["float32_file"]) == ("model.int8.onnx", "model.onnx")
+    assert about["latency_ms"] == result["latency_measured_ms"]
+    assert about["latency_float32_ms"] > 0
+    assert about["held_out_images"] == json.loads((run / "data.json").read_text())["splits"]["valid"]["images"]
+    assert about["held_out_accuracy_float32"] == pytest.approx(result["valid_accuracy"])
+    assert about["use"] == ("model.onnx" if about["cautions"] else "model.int8.onnx")
+    shown = summary(result, run)
+    page = (run / "report.html").read_text()
+    for told in (shown, page):
+        assert "in float32" in told
+        assert all(caution in html.unescape(told) for caution in about["cautions"])
 
 
 def test_a_runtime_that_runs_no_files_is_measured_on_the_network_itself(tmp_path):
@@ -93,7 +108,8 @@ def test_for_litert_a_tflite_file_is_handed_over_and_measured_with_its_accuracy(
     assert found["test_accuracy_files"][file] == result["test_accuracy_device_file"]
     assert abs(result["test_accuracy_device_file"] - found["test_accuracy"]) < (0.1 if "int8" in file else 0.001)
     monkeypatch.setattr(runtimes, "find_spec", lambda package: None if "litert" in package else "here")
-    assert delivery.evaluate(run)["test_accuracy_files"] == found["test_accuracy_files"] | {file: None}
+    without = {path.name: None for path in run.models() if path.suffix == ".tflite"}
+    assert delivery.evaluate(run)["test_accuracy_files"] == found["test_accuracy_files"] | without
 
 
 def test_a_table_measured_elsewhere_is_a_device(tmp_path, monkeypatch):
