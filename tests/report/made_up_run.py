@@ -45,24 +45,7 @@ def build_run(path: Path, *, snapshots: int = 40, seed: int = 0) -> Path:
     random_ = random.Random(seed)
     choices: dict[str, dict[str, dict[str, float]]] = {}
     chosen: dict[str, str] = {}
-    layers = [
-        {
-            "name": "stem",
-            "operation": "Conv k3 s2",
-            "input": [3, 224, 224],
-            "output": [32, 112, 112],
-            "macs": 10838016,
-            "ms": 0.31,
-        },
-        {
-            "name": "first",
-            "operation": "MBConv1 k3",
-            "input": [32, 112, 112],
-            "output": [16, 112, 112],
-            "macs": 10035200,
-            "ms": 0.24,
-        },
-    ]
+    layers = []
     channels, size = 16, 112
     for stage, (width, count, first_stride) in enumerate(STAGES, start=1):
         for block in range(count):
@@ -87,7 +70,7 @@ def build_run(path: Path, *, snapshots: int = 40, seed: int = 0) -> Path:
             layers.append(
                 {
                     "name": name,
-                    "operation": "skip" if pick == "skip" else f"MBConv{pick[-1]} k{pick[1]} s{stride}",
+                    "operation": pick,
                     "input": [channels, size, size],
                     "output": [width, after, after],
                     "macs": macs[pick],
@@ -96,17 +79,6 @@ def build_run(path: Path, *, snapshots: int = 40, seed: int = 0) -> Path:
                 }
             )
             channels, size = width, after
-    layers += [
-        {
-            "name": "head",
-            "operation": "Conv k1",
-            "input": [320, 7, 7],
-            "output": [1280, 7, 7],
-            "macs": 20070400,
-            "ms": 0.22,
-        },
-        {"name": "classifier", "operation": "Linear", "input": [1280], "output": [10], "macs": 12800, "ms": 0.01},
-    ]
     fixed, factor, per_block = 0.78, 0.943, -0.004
 
     def predict(picks: dict[str, str]) -> float:
@@ -116,7 +88,7 @@ def build_run(path: Path, *, snapshots: int = 40, seed: int = 0) -> Path:
     networks = []
     for index in range(40):
         picks = chosen if index == 39 else {name: random_.choice(list(row)) for name, row in choices.items()}
-        role = "final" if index == 39 else "calibration" if index < 16 else "check"
+        role = "calibration" if index < 16 else "check"
         measured = predict(picks) * random_.gauss(1, 0.013)
         networks.append(
             {
@@ -171,7 +143,15 @@ def build_run(path: Path, *, snapshots: int = 40, seed: int = 0) -> Path:
         ),
         "device": device,
         "data": "fashion-mnist",
-        "seconds": {"measure": 74.2, "search": 2710.5, "train": 4122.0, "export": 6.1, "check": 12.4},
+        "seconds": {
+            "data": 3.1,
+            "measure": 74.2,
+            "search": 2710.5,
+            "derive": 21.0,
+            "train": 4122.0,
+            "check": 18.5,
+            "report": 0.4,
+        },
         "versions": {"proxyless": "0.1.0", "torch": "2.14.0", "timm": "1.0.20", "onnxruntime": "1.23.0"},
         "onnx_max_difference": 3.1e-6,
         "layers": layers,
@@ -195,16 +175,17 @@ def build_run(path: Path, *, snapshots: int = 40, seed: int = 0) -> Path:
         path / "model.json",
         {
             "classes": CLASSES,
-            "preprocessing": {"resize": 256, "crop": 224, "mean": [0.286] * 3, "interpolation": "bicubic"},
+            "preprocessing": {"image_size": 224, "channels": 3, "mean": [0.286] * 3, "std": [0.353] * 3},
+            "input_shape": [3, 224, 224],
         },
     )
     (path / "config.yaml").write_text(
         "data: fashion-mnist\n"
         "seed: 0\n"
-        "device: {name: cpu, threads: 1}\n"
-        f"latency_ms: {BUDGET_MS}\n"
-        f"search: {{epochs: {SEARCH_EPOCHS}, warmup_epochs: {WARMUP_EPOCHS}, update: two-path, alpha_lr: 0.006}}\n"
-        f"training: {{epochs: {TRAINING_EPOCHS}, lr: 0.05, weight_decay: 4.0e-5, mixup: null}}\n",
+        "device: cpu\n"
+        f"latency: {BUDGET_MS}\n"
+        f"search: {{epochs: {SEARCH_EPOCHS}, warmup_epochs: {WARMUP_EPOCHS}, update: two-path}}\n"
+        f"training: {{epochs: {TRAINING_EPOCHS}, learning_rate: 0.05, weight_decay: 4.0e-5}}\n",
         encoding="utf-8",
     )
     return path
@@ -250,7 +231,6 @@ def _search_history(
                 "valid_loss": 0.72 * math.exp(-0.7 * done) + random_.gauss(0, 0.02),
                 "valid_accuracy": 0.87 - 0.13 * math.exp(-2 * done) + random_.gauss(0, 0.006),
                 "expected_latency_ms": expected,
-                "sampled_latency_ms": expected * random_.gauss(1, 0.05),
                 "budget_ms": BUDGET_MS,
                 "entropy": entropy,
                 "multiplier": multiplier,

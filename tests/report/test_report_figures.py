@@ -17,7 +17,7 @@ from proxyless.report.glance import title, verdict, wilson_interval
 from proxyless.report.latency import cost_bars, prediction_errors, scatter, uncorrected
 from proxyless.report.network import blocks, strip
 from proxyless.report.run_files import last_told
-from proxyless.report.search import heat_map, paths, timeline
+from proxyless.report.search import heat_map, paths, section, timeline
 from proxyless.report.settings import flat
 from proxyless.report.training import class_accuracies
 
@@ -138,15 +138,14 @@ def test_the_title_names_data_and_device_or_the_folder() -> None:
 def test_blocks_are_the_layers_with_their_candidates(run: Path) -> None:
     files = read_run(run)
     shown = blocks(files)
-    assert [block.name for block in shown if block.candidate] == list(files.choices)
-    assert [block.name for block in shown if not block.candidate] == ["stem", "first", "head", "classifier"]
+    assert {block.name: block.candidate for block in shown} == files.choices
     skipped = {block.name for block in shown if block.skipped}
     assert skipped == {name for name, pick in files.choices.items() if pick == "skip"}
     assert skipped
 
 
 def test_without_layers_the_blocks_are_the_choices_with_the_cost_of_the_table(run: Path) -> None:
-    with_layers = {block.name: block.ms for block in blocks(read_run(run)) if block.candidate}
+    with_layers = {block.name: block.ms for block in blocks(read_run(run))}
     change(run / "result.json", layers=None)
     shown = blocks(read_run(run))
     assert {block.name: block.ms for block in shown} == pytest.approx(with_layers)
@@ -167,7 +166,7 @@ def test_boxes_fill_the_page_and_grow_with_latency(run: Path) -> None:
 
 
 def test_a_space_with_names_of_its_own_is_drawn_as_well() -> None:
-    files = RunFiles(Path("r"), architecture={"choices": {"edge_a": "pool", "edge_b": "conv", "edge_c": "none"}})
+    files = RunFiles(Path("r"), architecture={"choices": {"edge_a": "pool", "edge_b": "conv", "edge_c": "skip"}})
     drawn = strip(blocks(files), candidates_of(files))
     assert {name for name in ("pool", "conv", "edge_a", "edge_c") if name in drawn} == {
         "pool",
@@ -191,14 +190,24 @@ def test_candidates_take_colour_by_kernel_and_strength_by_expansion(run: Path) -
 # Search -----------------------------------------------------------------------------------------------------------
 
 
-def test_search_epochs_that_count_from_zero_again_follow_the_warmup() -> None:
-    epochs = [("warmup", 1.0), ("warmup", 2.0), ("search", 0.5), ("search", 1.0)]
-    history = timeline([{"stage": stage, "epoch": epoch} for stage, epoch in epochs])
-    assert history.times == (1.0, 2.0, 2.5, 3.0)
+def test_the_warmup_is_shaded_from_the_beginning_even_where_it_is_told_of_once() -> None:
+    epochs = [("warmup", 1.0), ("search", 1.5), ("search", 2.0)]
+    records = tuple({"stage": stage, "epoch": epoch, "loss": 1.0} for stage, epoch in epochs)
+    history = timeline(records)
+    assert history.times == (1.0, 1.5, 2.0)
     assert history.warmup is not None
-    assert history.warmup.high == 2.0
-    going_on = timeline([{"stage": "warmup", "epoch": 2.0}, {"stage": "search", "epoch": 2.5}])
-    assert going_on.times == (2.0, 2.5)
+    assert (history.warmup.low, history.warmup.high) == (0.0, 1.0)
+    assert 'class="shade"' in str(section(RunFiles(Path("r"), search=records)))
+    assert timeline(records[1:]).warmup is None
+    assert 'class="shade"' not in str(section(RunFiles(Path("r"), search=records[1:])))
+
+
+@pytest.mark.parametrize("told", [3, [], [3], [[]], [["a"]], [[0.5, None]], [[0.5], [0.5, 0.5]]])
+def test_probabilities_that_are_none_are_passed_over(told: object) -> None:
+    good = {"stage": "search", "epoch": 2.0, "probabilities": [[0.2, 0.8]]}
+    files = RunFiles(Path("r"), search=({"stage": "search", "epoch": 1.0, "probabilities": told}, good))
+    (found,) = paths(files, timeline(files.search))
+    assert found.rows == ((0.2, 0.8),)
 
 
 def test_steps_told_again_by_a_resumed_run_count_once() -> None:

@@ -11,7 +11,7 @@ from proxyless.report.run_files import RunFiles, mapping
 
 # Colours of Okabe and Ito, which stay apart for colour-blind readers; the style sheet holds their values.
 _COLOURS = ("sky", "green", "vermilion", "orange", "purple", "blue", "yellow")
-_SKIPPING = frozenset({"skip", "zero", "none"})
+_SKIPPING = "skip"
 _NAME = re.compile(r"k(?P<kernel>\d+)(?:_e(?P<expansion>\d+))?$")
 
 
@@ -45,8 +45,8 @@ def table_ms(run: RunFiles, choice: str, candidate: str, key: str = "ms") -> flo
 
 
 def skips(run: RunFiles, choice: str, candidate: str) -> bool:
-    """Whether the candidate is Zero: it costs nothing, or is called ``skip``, ``zero`` or ``none``."""
-    return candidate.lower() in _SKIPPING or table_ms(run, choice, candidate) == 0
+    """Whether the candidate is Zero: it costs nothing, or is called ``skip``, as in the spaces."""
+    return candidate == _SKIPPING or table_ms(run, choice, candidate) == 0
 
 
 def _looks(names: Iterable[str], skipping: frozenset[str]) -> dict[str, Look]:

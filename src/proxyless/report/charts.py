@@ -42,50 +42,35 @@ def viridis(value: float) -> str:
 
 @dataclass(frozen=True)
 class Axis:
-    """A straight or logarithmic map from values ``low..high`` to pixels ``start..end``."""
+    """A straight map from values ``low..high`` to pixels ``start..end``."""
 
     low: float
     high: float
     start: float
     end: float
-    logarithmic: bool = False
 
     def __call__(self, value: float) -> float:
         """The pixel of ``value``."""
-        if self.logarithmic:
-            low, high, value = math.log(self.low), math.log(self.high), math.log(max(value, 1e-300))
-        else:
-            low, high = self.low, self.high
-        return self.start + (value - low) / (high - low) * (self.end - self.start)
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def ticks(self, about: int = 5) -> list[float]:
         """Round values inside the axis, about so many."""
-        if self.logarithmic:
-            powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-            steps = (1,) if len(powers) > 4 else (1, 3) if len(powers) > 2 else (1, 2, 5)
-            candidates = [step * 10.0**power for power in powers for step in steps]
-        else:
-            rough = (self.high - self.low) / about
-            unit = 10.0 ** math.floor(math.log10(rough))
-            step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough * 0.999)
-            first = math.ceil(self.low / step - 1e-9)
-            last = math.floor(self.high / step + 1e-9)
-            candidates = [round(index * step, 12) for index in range(first, last + 1)]
+        rough = (self.high - self.low) / about
+        unit = 10.0 ** math.floor(math.log10(rough))
+        step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough * 0.999)
+        first = math.ceil(self.low / step - 1e-9)
+        last = math.floor(self.high / step + 1e-9)
+        candidates = [round(index * step, 12) for index in range(first, last + 1)]
         slack = 1e-9 * abs(self.high)
         return [value for value in candidates if self.low - slack <= value <= self.high + slack]
 
 
-def axis(values: Iterable[float], start: float, end: float, *, zero: bool = False, logarithmic: bool = False) -> Axis:
-    """An axis that holds all ``values`` with some air, from 0 if ``zero``."""
-    known = [value for value in values if not logarithmic or value > 0] or [1.0]
-    low, high = min(known), max(known)
-    if logarithmic:
-        low, high = (low / 1.2, high * 1.2) if high / low > 1.01 else (low / 2, high * 2)
-    else:
-        low = min(low, 0.0) if zero else low
-        air = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
-        low, high = (low if zero and low == 0 else low - air), high + air
-    return Axis(low, high, start, end, logarithmic)
+def axis(values: Sequence[float], start: float, end: float, *, zero: bool = False) -> Axis:
+    """An axis that holds all ``values``, of which there is at least one, with some air, from 0 if ``zero``."""
+    low, high = min(values), max(values)
+    low = min(low, 0.0) if zero else low
+    air = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
+    return Axis(low if zero and low == 0 else low - air, high + air, start, end)
 
 
 def tick_text(value: float) -> str:
@@ -176,7 +161,6 @@ def line_chart(
     x_label: str = "epoch",
     shaded: Span | None = None,
     zero: bool = False,
-    logarithmic: bool = False,
 ) -> Html | None:
     """Curves over a common x axis, or ``None`` where there is no point to draw.
 
@@ -190,9 +174,9 @@ def line_chart(
     low, high = min(xs), max(xs)
     x = Axis(low, high if high > low else low + 1, 52, width - 12)
     shown = [b for curve in curves for _, b in thinned(curve.points)]
-    y = axis(shown, height - 46, 46 if len(curves) > 1 else 30, zero=zero, logarithmic=logarithmic)
+    y = axis(shown, height - 46, 46 if len(curves) > 1 else 30, zero=zero)
     parts: list[Html] = []
-    if shaded and shaded.high > shaded.low:
+    if shaded:
         parts.append(
             tag(
                 "rect",

@@ -65,26 +65,21 @@ def _note(content: str) -> Html:
 
 def _accuracy_card(run: RunFiles) -> Html | None:
     test, valid = number(run.result.get("test_accuracy")), number(run.result.get("valid_accuracy"))
-    accuracy = valid if test is None else test
-    if accuracy is None:
+    if test is None:
         return None
     notes = []
-    images = run.counts.get("valid" if test is None else "test")
-    if images and 0 <= accuracy <= 1:
-        low, high = wilson_interval(accuracy, int(images))
+    images = run.counts.get("test")
+    if images and 0 <= test <= 1:
+        low, high = wilson_interval(test, int(images))
         notes.append(_note(f"{100 * low:.1f} to {percent(high)} with 95 % confidence, {images:,.0f} images"))
-    if test is not None and valid is not None:
+    if valid is not None:
         notes.append(_note(f"{percent(valid)} on validation images"))
     balanced, worst = number(run.result.get("test_balanced_accuracy")), mapping(run.result, "worst_class")
     recall = number(worst.get("recall"))
-    if test is not None and balanced is not None and recall is not None:
+    if balanced is not None and recall is not None:
         notes.append(_note(f"{percent(balanced)} as the mean over classes (balanced accuracy)"))
         notes.append(_note(f"worst class {worst.get('name')}: {percent(recall)} of its {worst.get('images')} images"))
-    return _card(
-        "Validation accuracy" if test is None else "Test accuracy",
-        percent(accuracy, 2 if (images or 0) > 5000 else 1),
-        *notes,
-    )
+    return _card("Test accuracy", percent(test, 2 if (images or 0) > 5000 else 1), *notes)
 
 
 def _latency_card(run: RunFiles) -> Html | None:
@@ -104,12 +99,9 @@ def _asked(run: RunFiles) -> Html | None:
         rows.append(("Data", run.data["source"]))
     size, classes = run.data.get("image_size"), len(run.classes)
     if classes:
-        pixels = (
-            " × ".join(str(side) for side in size) if isinstance(size, list) else f"{size} × {size}" if size else ""
-        )
         channels = number(run.data.get("channels"))
         colours = f", {channels:.0f} channel{'s' if channels != 1 else ''}" if channels else ""
-        rows.append(("Task", f"{classes} classes" + (f", images of {pixels} pixels{colours}" if pixels else "")))
+        rows.append(("Task", f"{classes} classes" + (f", images of {size} × {size} pixels{colours}" if size else "")))
     if counts:
         rows.append(("Images", ", ".join(f"{count:,.0f} {part}" for part, count in counts.items())))
     rows += [("Note" if row else "Found", remark) for row, remark in enumerate(run.remarks)]

@@ -27,11 +27,9 @@ from proxyless.report.markup import (
 from proxyless.report.run_files import RunFiles, mapping, records
 
 _BAND = 0.05
-_ROLES = (("calibration", "sky"), ("check", "vermilion"), ("final", "yellow"))
-_ROLE_NAMES = {
+_ROLES = {
     "calibration": "networks the correction was fitted on",
-    "check": "networks it had not seen",
-    "final": "the chosen network",
+    "check": "networks it had not seen, measured when the architecture was chosen",
 }
 
 
@@ -82,9 +80,6 @@ def uncorrected(run: RunFiles, networks: Sequence[dict[str, Any]]) -> list[tuple
 
 def _mark(role: str, x: float, y: float, title: str) -> Html:
     said = tag("title", title)
-    if role == "final":
-        corners = f"{x:.1f},{y - 8:.1f} {x + 8:.1f},{y:.1f} {x:.1f},{y + 8:.1f} {x - 8:.1f},{y:.1f}"
-        return tag("polygon", said, points=corners, class_="mark yellow")
     if role == "check":
         return tag("circle", said, cx=x, cy=y, r=4.5, class_="mark vermilion")
     return tag("rect", said, x=x - 3.5, y=y - 3.5, width=7, height=7, class_="mark sky")
@@ -116,11 +111,11 @@ def scatter(networks: Sequence[dict[str, Any]]) -> Html:
         *frame(x, y, x_label="predicted by the table, ms", y_label="Measured, ms"),
     ]
     position = 10.0
-    for role, _ in _ROLES:
+    for role, name in _ROLES.items():
         of_role = [network for network in networks if network.get("role") == role]
         if not of_role:
             continue
-        parts += [_mark(role, position, 30, _ROLE_NAMES[role]), text(position + 12, 34, role, class_="tick")]
+        parts += [_mark(role, position, 30, name), text(position + 12, 34, role, class_="tick")]
         position += 36 + 6.6 * len(role)
         for network in of_role:
             for measured, predicted in _pairs([network]):
@@ -141,7 +136,7 @@ def _errors_table(run: RunFiles, networks: Sequence[dict[str, Any]]) -> Html:
             numbers = (signed_percent(errors.bias), percent(errors.mape), percent(errors.largest))
             rows.append([name, errors.networks, *numbers, percent(errors.spread)])
 
-    for role, _ in _ROLES:
+    for role in _ROLES:
         row(role, _pairs([network for network in networks if network.get("role") == role]))
     unseen = [network for network in networks if network.get("role") == "check"]
     row("check, plain sums", uncorrected(run, unseen))

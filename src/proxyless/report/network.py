@@ -14,7 +14,6 @@ from proxyless.report.markup import (
     aligned,
     amount,
     figure,
-    html,
     join,
     milliseconds,
     number,
@@ -30,11 +29,11 @@ from proxyless.report.run_files import RunFiles, records
 
 @dataclass(frozen=True)
 class Block:
-    """One layer of the chosen network; ``candidate`` is ``None`` for a part that was not searched."""
+    """What stands at one choice of the network."""
 
     name: str
+    candidate: str
     operation: str
-    candidate: str | None
     skipped: bool
     ms: float | None
     macs: float | None = None
@@ -43,7 +42,7 @@ class Block:
 
     @property
     def stage(self) -> str:
-        """What its name says before the dot; the whole name of a part outside the stages."""
+        """What its name says before the dot; the whole name where it has none."""
         return self.name.split(".")[0]
 
 
@@ -52,15 +51,15 @@ def _size(value: Any) -> tuple[int, ...]:
 
 
 def blocks(run: RunFiles) -> list[Block]:
-    """The layers of the result, or where it has none, the choices of the architecture with the table's latencies."""
-    choices, candidates = run.choices, candidates_of(run)
+    """The layers of the result, or where it has none, as without a table, the choices of the architecture."""
+    candidates = candidates_of(run)
     layers = records(run.result, "layers")
     if layers:
         return [
             Block(
                 name=str(layer.get("name", "")),
+                candidate=str(layer.get("operation", "")),
                 operation=str(layer.get("operation", "")),
-                candidate=choices.get(str(layer.get("name", ""))),
                 skipped=bool(layer.get("skipped", False)),
                 ms=number(layer.get("ms")),
                 macs=number(layer.get("macs")),
@@ -72,12 +71,12 @@ def blocks(run: RunFiles) -> list[Block]:
     return [
         Block(
             name=choice,
-            operation=candidates.look(candidate).label,
             candidate=candidate,
+            operation=candidates.look(candidate).label,
             skipped=skips(run, choice, candidate),
             ms=table_ms(run, choice, candidate),
         )
-        for choice, candidate in choices.items()
+        for choice, candidate in run.choices.items()
     ]
 
 
@@ -98,11 +97,9 @@ def _box(block: Block, look: Look, left: float, width: float, expansions: Sequen
     top, centre = _MIDDLE - height / 2, left + width / 2
     if block.skipped:
         label, style = "skip", "skipped"
-    elif block.candidate is None:
-        label, style = block.operation or block.name, "fill grey"
     else:
         label, style = block.candidate.replace("_", " "), f"fill {look.colour}"
-    says = [f"{block.name}: {block.operation or block.candidate or ''}"]
+    says = [f"{block.name}: {block.operation}"]
     if block.ms:
         says.append(milliseconds(block.ms))
     if block.output:
@@ -133,8 +130,6 @@ def _legend(shown: Sequence[Block], looks: Sequence[Look]) -> Html:
     items = [swatch(colour, label) for colour, label in by_colour.items()]
     if any(block.skipped for block in shown):
         items.append(swatch("dashed", "skipped: the block passes its input on"))
-    if looks and any(block.candidate is None for block in shown):
-        items.append(swatch("grey", "fixed, not searched"))
     return tag("ul", *items, class_="legend")
 
 
@@ -172,7 +167,7 @@ def strip(shown: Sequence[Block], candidates: Candidates) -> Html:
         slot = max(boxes, _label_width(stage))
         middle, place = left + slot / 2, left + (slot - boxes) / 2
         for block, width in zip(members, widths, strict=True):
-            parts.append(_box(block, candidates.look(block.candidate or ""), place, width, expansions))
+            parts.append(_box(block, candidates.look(block.candidate), place, width, expansions))
             place += width + _BLOCK_GAP
         parts.append(line(left, 164, left + slot, 164, "axis"))
         parts.append(text(middle, 180, shortened(stage, _LONGEST_LABEL), "middle", class_="tick strong"))
@@ -191,11 +186,9 @@ def _table(run: RunFiles, shown: Sequence[Block]) -> Html:
     macs, shapes = any(block.macs for block in shown), any(block.output for block in shown)
     largest = max((block.ms or 0.0 for block in shown), default=0.0)
 
-    def share(block: Block) -> Html:
-        if block.ms is None or not total_ms:
-            return html("–")
-        bar = tag("span", class_="bar", style=f"width:{100 * block.ms / largest:.1f}%")
-        return join((tag("span", bar, class_="track"), tag("span", percent(block.ms / total_ms), class_="value")))
+    def share(ms: float) -> Html:
+        bar = tag("span", class_="bar", style=f"width:{100 * ms / largest:.1f}%")
+        return join((tag("span", bar, class_="track"), tag("span", percent(ms / total_ms), class_="value")))
 
     def row(block: Block) -> list[object]:
         operation = "skipped" if block.skipped else block.operation
@@ -204,7 +197,7 @@ def _table(run: RunFiles, shown: Sequence[Block]) -> Html:
             cells.append(" → ".join(shape(size) for size in (block.input, block.output) if size))
         if macs:
             cells.append(amount(block.macs))
-        return [*cells, aligned(block.ms, largest) if block.ms else "–", share(block) if block.ms else ""]
+        return [*cells, aligned(block.ms, largest) if block.ms else "–", share(block.ms) if block.ms else ""]
 
     head = [
         "Block",
@@ -231,10 +224,9 @@ def section(run: RunFiles) -> Html | None:
     if not shown:
         return None
     candidates = candidates_of(run)
-    used = [candidates.look(block.candidate) for block in shown if block.candidate and not block.skipped]
+    used = [candidates.look(block.candidate) for block in shown if not block.skipped]
     used.sort(key=lambda look: (look.kernel or 0, look.name))
-    searched = [block for block in shown if block.candidate is not None]
-    kept = sum(not block.skipped for block in searched)
+    kept = sum(not block.skipped for block in shown)
     heights = " A taller box expands its channels more." if len({look.expansion for look in used}) > 1 else ""
     widths = " A wider box takes more of the latency." if any(block.ms for block in shown) else ""
     colours = ""
@@ -250,9 +242,9 @@ def section(run: RunFiles) -> Html | None:
         notes.append(f"The whole network, with the correction of the table, is predicted at {milliseconds(predicted)}.")
     return join(
         (
-            tag("p", f"Of {len(searched)} searched blocks the network keeps {kept} and skips {len(searched) - kept}.")
-            if searched
-            else None,
+            tag(
+                "p", f"The network keeps {kept} of the {len(shown)} blocks of its space and skips {len(shown) - kept}."
+            ),
             figure(join((_legend(shown, used), scrolling(strip(shown, candidates), "The network, drawn"))), caption),
             tag("h3", "Block by block"),
             _table(run, shown),

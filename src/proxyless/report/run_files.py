@@ -42,10 +42,7 @@ class RunFiles:
     @property
     def device(self) -> dict[str, Any]:
         """The device that was measured: of the latency table, else of the result."""
-        device = self.latency.get("device") or self.result.get("device")
-        if isinstance(device, str):
-            return {"name": device}
-        return device if isinstance(device, dict) else {}
+        return mapping(self.latency, "device") or mapping(self.result, "device")
 
     @property
     def counts(self) -> dict[str, float]:

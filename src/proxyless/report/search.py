@@ -19,7 +19,7 @@ _SHADES = 32
 
 @dataclass(frozen=True)
 class Timeline:
-    """The history of a search with one time that runs on: search epochs follow those of the warm-up."""
+    """The history of a search over its epochs, which count on from the warm-up to the search."""
 
     times: tuple[float, ...]
     records: tuple[dict[str, Any], ...]
@@ -32,15 +32,11 @@ class Timeline:
 
 
 def timeline(history: Sequence[dict[str, Any]]) -> Timeline:
-    """The records that have an epoch, on one axis, whether or not the search counts its epochs from zero again."""
+    """The records that have an epoch; the warm-up is the stretch from the beginning to its last record."""
     known = [(record, epoch) for record in history if (epoch := number(record.get("epoch"))) is not None]
-    warmup = [epoch for record, epoch in known if record.get("stage") == "warmup"]
-    search = [epoch for record, epoch in known if record.get("stage") != "warmup"]
-    end = max(warmup, default=0.0)
-    shift = end if warmup and search and search[0] < end else 0.0
-    times = tuple(epoch + (0.0 if record.get("stage") == "warmup" else shift) for record, epoch in known)
-    span = Span("warm-up", min(min(warmup), 0.0) if min(warmup) < 1 else min(warmup), end) if warmup else None
-    return Timeline(times, tuple(record for record, _ in known), span)
+    end = max((epoch for record, epoch in known if record.get("stage") == "warmup"), default=0.0)
+    span = Span("warm-up", 0.0, end) if end > 0 else None
+    return Timeline(tuple(epoch for _, epoch in known), tuple(record for record, _ in known), span)
 
 
 @dataclass(frozen=True)
@@ -60,16 +56,13 @@ class Paths:
 
 
 def paths(run: RunFiles, line_of_time: Timeline) -> list[Paths]:
-    """The probabilities by choice, where the history has them for as many choices as the network."""
-    snapshots = [
-        (time, record["probabilities"])
-        for time, record in zip(line_of_time.times, line_of_time.records, strict=True)
-        if isinstance(record.get("probabilities"), list)
-    ]
+    """The probabilities by choice; choices and candidates are numbered where no table names them."""
+    told = zip(line_of_time.times, map(_probabilities, line_of_time.records), strict=True)
+    snapshots = [(time, rows) for time, rows in told if rows]
     if not snapshots:
         return []
-    sizes = [len(row) if isinstance(row, list) else 0 for row in snapshots[-1][1]]
-    snapshots = [(time, table) for time, table in snapshots if [len(row) for row in table] == sizes]
+    sizes = [len(row) for row in snapshots[-1][1]]
+    snapshots = [(time, rows) for time, rows in snapshots if [len(row) for row in rows] == sizes]
     table, chosen = candidates_of(run).by_choice, run.choices
     named = list(table.items())
     found = []
@@ -77,9 +70,18 @@ def paths(run: RunFiles, line_of_time: Timeline) -> list[Paths]:
         choice, names = named[place] if len(named) == len(sizes) else (f"choice {place + 1}", ())
         if len(names) != size:
             names = tuple(f"candidate {index + 1}" for index in range(size))
-        rows = tuple(tuple(float(p) for p in probabilities[place]) for _, probabilities in snapshots)
+        rows = tuple(tuple(probabilities[place]) for _, probabilities in snapshots)
         found.append(Paths(choice, names, tuple(time for time, _ in snapshots), rows, chosen.get(choice)))
-    return [path for path in found if path.names]
+    return found
+
+
+def _probabilities(record: dict[str, Any]) -> list[list[float]] | None:
+    """Those of a record, by choice; None where it has none, or where they are no such thing."""
+    rows = record.get("probabilities")
+    if not isinstance(rows, list) or not all(isinstance(row, list) and row for row in rows):
+        return None
+    known = [[p for p in map(number, row) if p is not None] for row in rows]
+    return known if [len(row) for row in known] == [len(row) for row in rows] else None
 
 
 def _columns(path: Paths) -> tuple[list[float], list[list[float]]]:
@@ -189,15 +191,10 @@ def _tempered(history: Timeline) -> bool:
 def _curves(run: RunFiles, history: Timeline) -> Html | None:
     curve, shaded = history.curve, history.warmup
     budget = curve("budget_ms")
-    fixed = number(run.result.get("latency_budget_ms"))
-    if not budget and fixed is not None and history.times:
-        budget = [(history.times[0], fixed), (history.times[-1], fixed)]
     latency = [
-        Curve("sampled", curve("sampled_latency_ms"), "grey"),
         Curve("expected", curve("expected_latency_ms"), "blue"),
+        Curve("budget", budget, "vermilion", dashed=True),
     ]
-    if any(item.points for item in latency):
-        latency.append(Curve("budget", budget, "vermilion", dashed=True))
     entropy = [Curve("mean of the choices", curve("entropy"), "blue")]
     sizes = [len(names) for names in candidates_of(run).by_choice.values()]
     if entropy[0].points and sizes and max(sizes) > 1:

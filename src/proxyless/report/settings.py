@@ -29,13 +29,7 @@ def _plain(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.6g}"
-    return (
-        value
-        if isinstance(value, str)
-        else json.dumps(value, default=str)
-        if isinstance(value, dict | list)
-        else str(value)
-    )
+    return value if isinstance(value, str) else json.dumps(value) if isinstance(value, dict | list) else str(value)
 
 
 def _times(run: RunFiles) -> Html | None:
