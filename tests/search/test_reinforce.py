@@ -23,6 +23,7 @@ from proxyless.search.reinforce import (
     policy_gradient,
     reinforce_replayed,
     top1,
+    weighted_top1,
 )
 from proxyless.search.reward import AccuracyReward, BudgetReward, LatencyReward
 
@@ -319,6 +320,12 @@ def test_a_step_rewards_each_sampled_network_by_its_own_accuracy_and_cost(
 def test_top1_is_the_share_of_right_answers() -> None:
     outputs = torch.tensor([[2.0, 1.0], [0.0, 1.0], [0.0, 3.0], [5.0, 1.0]])
     assert top1(outputs, torch.tensor([0, 1, 0, 0])) == 0.75
+
+
+def test_weighted_top1_counts_an_image_by_its_class() -> None:
+    outputs = torch.tensor([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0], [0.0, 5.0]])
+    assert weighted_top1((0.5, 3.0))(outputs, torch.tensor([0, 1, 1, 0])) == pytest.approx(3.5 / 7)
+    assert weighted_top1((1.0, 1.0))(outputs, torch.tensor([0, 1, 0, 0])) == 0.75
 
 
 def test_padding_of_shorter_choices_never_moves(tiny_net: nn.Module, tiny_batch: tuple[Tensor, Tensor]) -> None:

@@ -161,3 +161,36 @@ def test_evaluation_uses_batch_statistics_and_restores_the_path(tiny_net):
     assert loop.supernet.path == [1, 1]
     assert all(torch.equal(v, state[n]) for n, v in loop.supernet.state_dict().items())
     assert 0 <= metrics["valid_accuracy"] <= 1
+
+
+def test_weights_of_classes_count_in_both_kinds_of_steps(tiny_net):
+    weights = (0.2, 1.0, 5.0)
+    seen = []
+
+    def watched(supernet):
+        update = two_path(supernet)
+        step = update.step
+
+        def spy(batch, criterion):
+            outputs = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+            logs = outputs.log_softmax(dim=1)
+            each = -logs[torch.arange(8), batch[1]]
+            counts = torch.tensor(schedule.class_weights or (1.0, 1.0, 1.0))[batch[1]]
+            seen.append((criterion(outputs, batch[1]).item(), (each * counts).sum().item() / counts.sum().item()))
+            return step(batch, criterion)
+
+        update.step = spy
+        return update
+
+    ends = []
+    for class_weights in (None, (1.0, 1.0, 1.0), weights):
+        schedule = dataclasses.replace(PLAIN, warmup_epochs=1, epochs=1, class_weights=class_weights)
+        loop = loop_over(tiny_net, schedule, watched)
+        loop.run()
+        ends.append(loop.supernet.state_dict())
+    assert len(seen) == 9
+    for found, expected in seen:
+        assert found == pytest.approx(expected, rel=1e-5)
+    plain, even, weighted = ends
+    assert all(torch.equal(plain[name], even[name]) for name in plain)
+    assert not torch.equal(plain["alpha"], weighted["alpha"])
