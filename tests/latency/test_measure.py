@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from proxyless import Choice, ProxylessError, Supernet, Zero
+from proxyless import Architecture, Choice, ProxylessError, Supernet, Zero, summary
 from proxyless.latency import bench, identity, measure
 from proxyless.latency.calibration import calibrated
 from proxyless.latency.device import Device, device
@@ -213,3 +213,46 @@ def test_a_part_of_the_candidates_is_measured_and_the_rest_predicted_and_marked(
     known = {entry.operator: entry.ms for row in whole.entries.values() for entry in row.values()}
     ratios = [entry.ms / known[entry.operator] for entry in predicted]
     assert 0.5 < np.median(ratios) < 2  # the machine may be busy; how good it is, is measured elsewhere
+
+
+class Siamese(nn.Module):
+    """A trunk that is run twice, on two sizes, with a keyword and a value that is no tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = Choice(k1=Scaled(2, 2, 1), k3=Scaled(2, 2, 3, padding=1), skip=Zero(), shortcut=True)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        one, other = self.trunk(x, 2.0, shift=x[:, :1]), self.trunk(x[..., ::2, ::2], 2.0, shift=x[:, 1:, ::2, ::2])
+        return self.head(torch.cat([one.mean((2, 3)), other.mean((2, 3))], dim=1))
+
+
+class Scaled(nn.Conv2d):
+    def forward(self, x, factor, *, shift):
+        return super().forward(x) * factor + shift
+
+
+def test_a_trunk_that_runs_twice_is_measured_on_both_sizes_as_it_is_called(tmp_path):
+    supernet = Supernet(Siamese())
+    table = measure_table(supernet, (2, 8, 8), device("cpu"), effort=QUICK, networks=NETWORKS)
+    keys = {op: entry.operator for op, entry in table.entries["trunk"].items()}
+    assert [key and key.count("+") for key in keys.values()] == [1, 1, None]
+    assert table.entries["trunk"]["skip"] == Entry(0, 0, 0, 0)
+    table.save(tmp_path / "latency.json")
+    assert type(table).load(tmp_path / "latency.json").rows == table.rows
+    layers = summary.layers(supernet, Architecture({"trunk": "k3"}), table, (2, 8, 8))
+    macs = 2 * 2 * 9 * (64 + 16)
+    ms = table.rows["trunk"]["k3"]
+    assert layers == [
+        {
+            "name": "trunk",
+            "operation": "k3",
+            "input": [2, 8, 8],
+            "output": [2, 8, 8],
+            "macs": macs,
+            "ms": ms,
+            "skipped": False,
+            "runs": 2,
+        }
+    ]

@@ -5,7 +5,7 @@ from itertools import count, pairwise
 import pytest
 import torch
 
-from proxyless import Supernet, stages
+from proxyless import ProxylessError, Supernet, stages
 from proxyless.latency.table import CostTable
 from proxyless.search.gradient import TwoPathUpdate
 from proxyless.search.loop import Schedule, SearchLoop
@@ -194,3 +194,40 @@ def test_weights_of_classes_count_in_both_kinds_of_steps(tiny_net):
     plain, even, weighted = ends
     assert all(torch.equal(plain[name], even[name]) for name in plain)
     assert not torch.equal(plain["alpha"], weighted["alpha"])
+
+
+class Named(Noise):
+    """The same batches as dicts."""
+
+    def _batch(self, seed):
+        image, label = super()._batch(seed)
+        return {"image": image, "label": label}
+
+
+@pytest.mark.parametrize("rule", [two_path, reinforce])
+def test_batches_of_any_form_are_searched_alike_with_a_forward_of_ones_own(tiny_net, rule):
+    loop = loop_over(tiny_net, dataclasses.replace(PLAIN, warmup_epochs=1, epochs=1), rule)
+    named = loop_over(tiny_net, loop.schedule, rule, forward=lambda net, batch: (net(batch["image"]), batch["label"]))
+    named.data = Named()
+    loop.run()
+    named.run()
+    assert torch.equal(named.supernet.alpha, loop.supernet.alpha)
+    assert named.evaluate([0, 0]) == loop.evaluate([0, 0])
+
+
+def test_a_batch_of_another_form_without_one_is_a_clear_line(tiny_net):
+    loop = loop_over(tiny_net)
+    loop.data = Named()
+    with pytest.raises(ProxylessError, match=r"a batch must be \(inputs, targets\), got a dict"):
+        loop.run()
+
+
+def test_an_evaluation_that_fails_leaves_the_path_and_the_modes(tiny_net):
+    loop = loop_over(tiny_net)
+    loop.supernet.path = [1, 1]
+    modes = [module.training for module in loop.supernet.modules()]
+    loop.data = Named()
+    with pytest.raises(ProxylessError):
+        loop.evaluate([0, 0])
+    assert loop.supernet.path == [1, 1]
+    assert [module.training for module in loop.supernet.modules()] == modes

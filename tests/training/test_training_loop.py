@@ -146,3 +146,13 @@ def test_what_the_mean_hides_is_told_by_class():
     assert told["balanced_accuracy"] == pytest.approx((0.9 + 0.25 + 0.25) / 3)
     assert told["worst_class"] == {"name": "c", "recall": 0.25, "images": 8}
     assert told["classes_without_images"] == 1
+
+
+def test_every_part_keeps_its_mode_when_an_evaluation_ends_or_fails():
+    net = network().train()
+    net[1].eval()  # frozen
+    confusion(net, Blobs().valid())
+    assert [part.training for part in net] == [True, False, True, True, True]
+    with pytest.raises(RuntimeError):
+        confusion(net, [(torch.zeros(2, 5), torch.zeros(2, dtype=torch.long))])
+    assert [part.training for part in net] == [True, False, True, True, True]

@@ -40,7 +40,8 @@ def calibrated(table: LatencyTable, weight_mib: Rows) -> LatencyTable:
     blocks = np.array([sum(_calls(table.entries[name][op]) for name, op in pairs) for pairs in chosen], dtype=float)
     weights = np.array([sum(weight_mib[name][op] for name, op in pairs) for pairs in chosen])
     measured = np.array([network.measured_ms for network in networks])
-    usual = float(np.median(sums))
+    # Where most of the networks take nothing but their fixed part, what they take on the whole.
+    usual = float(np.median(sums)) or float(np.median(measured))
 
     def expected(share: float, amount: np.ndarray) -> float:
         return share * usual / max(float(np.median(amount)), 1e-9)

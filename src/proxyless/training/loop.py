@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from proxyless.checkpoints import load_optimizer
 from proxyless.copying import copied
 from proxyless.errors import ProxylessError
+from proxyless.modes import evaluation
 
 Batch = tuple[Tensor, Tensor]
 Metrics = dict[str, Any]
@@ -183,18 +184,16 @@ def evaluate(network: nn.Module, batches: Iterable[Batch]) -> tuple[float, float
 @torch.no_grad()
 def confusion(network: nn.Module, batches: Iterable[Batch]) -> tuple[Tensor, float]:
     """Counts (true class, predicted class) and mean cross-entropy of ``network`` in evaluation mode."""
-    was_training = network.training
-    network.eval()
     matrix: Tensor | None = None
     total = 0.0
-    for inputs, targets in batches:
-        outputs = network(inputs)
-        if matrix is None:
-            matrix = torch.zeros(outputs.shape[1], outputs.shape[1], dtype=torch.long)
-        pairs = targets.cpu() * outputs.shape[1] + outputs.argmax(dim=1).cpu()
-        matrix.view(-1).scatter_add_(0, pairs, torch.ones_like(pairs))
-        total += float(nn.functional.cross_entropy(outputs, targets, reduction="sum"))
-    network.train(was_training)
+    with evaluation(network):
+        for inputs, targets in batches:
+            outputs = network(inputs)
+            if matrix is None:
+                matrix = torch.zeros(outputs.shape[1], outputs.shape[1], dtype=torch.long)
+            pairs = targets.cpu() * outputs.shape[1] + outputs.argmax(dim=1).cpu()
+            matrix.view(-1).scatter_add_(0, pairs, torch.ones_like(pairs))
+            total += float(nn.functional.cross_entropy(outputs, targets, reduction="sum"))
     if matrix is None:
         raise ValueError("there are no images to evaluate")
     return matrix, total / float(matrix.sum())
