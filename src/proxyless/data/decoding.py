@@ -63,14 +63,12 @@ def without_warnings() -> Iterator[None]:
         yield
 
 
-def read_header(path: Path, content: bytes | None = None) -> Header | None:
-    """Size and kind of an image file without decoding it; None where the file cannot be opened as an image.
-    ``content``: the file's bytes, where they have been read.
-    """
+def read_header(path: Path) -> Header | None:
+    """Size and kind of an image file without decoding it; None where the file cannot be opened as an image."""
     from PIL import Image
 
     try:
-        with Image.open(path if content is None else BytesIO(content)) as image:
+        with Image.open(path) as image:
             deep = any(";16" in str(tile[3]) for tile in image.tile)
             upper_bits = deep and image.mode not in DEEP_MODES
             return Header(image.width, image.height, image.mode in GREY_MODES, upper_bits)
@@ -78,24 +76,27 @@ def read_header(path: Path, content: bytes | None = None) -> Header | None:
         return None
 
 
-def read_image(
-    path: Path,
-    channels: int,
-    grey_range: GreyRange | None = None,
-    rule: Rule = Rule.PILLOW,
-    content: bytes | None = None,
-) -> Image.Image:
+def read_image(path: Path, channels: int, grey_range: GreyRange | None = None, rule: Rule = Rule.PILLOW) -> Image.Image:
     """Decode ``path`` in full and return it upright, in mode L (``channels`` 1) or RGB (3); see :func:`to_channels`.
-    ``content``: the file's bytes, where they have been read.
 
     A file that is missing, truncated, damaged, too large or no image at all is a :class:`ProxylessError` naming it.
+    """
+    return read_image_and_kind(path, channels, grey_range, rule, None)[0]
+
+
+def read_image_and_kind(
+    path: Path, channels: int, grey_range: GreyRange | None, rule: Rule, content: bytes | None
+) -> tuple[Image.Image, bool]:
+    """What :func:`read_image` gives, and whether the file holds colours. ``content``: its bytes, where they have been
+    read.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path if content is None else BytesIO(content)) as image:
+            colour = image.mode not in GREY_MODES
             image.load()
-            return to_channels(image, channels, grey_range, rule)
+            return to_channels(image, channels, grey_range, rule), colour
     except Image.DecompressionBombError as error:
         raise ProxylessError(f"{path}: {_too_large(error)}") from None
     except UnidentifiedImageError:

@@ -22,7 +22,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from proxyless.data.decoding import GreyRange, Rule, read_image, to_array, to_channels, without_warnings
+from proxyless.data.decoding import (
+    GreyRange,
+    Rule,
+    read_image,
+    read_image_and_kind,
+    to_array,
+    to_channels,
+    without_warnings,
+)
 from proxyless.errors import ProxylessError
 
 if TYPE_CHECKING:
@@ -64,9 +72,13 @@ class Squares:
         if len(ends) != 2 or not -np.inf < ends[0] < ends[1] < np.inf:
             raise ProxylessError(f"grey_range {self.grey_range} given; it needs two values, a lower and a higher one")
 
-    def read(self, path: Path, content: bytes | None = None) -> Image.Image:
+    def read(self, path: Path) -> Image.Image:
         """The whole image of a file, upright, in mode L or RGB; see :func:`read_image`."""
-        return read_image(path, self.channels, self.grey_range, self.rule, content)
+        return read_image(path, self.channels, self.grey_range, self.rule)
+
+    def read_with_kind(self, path: Path, content: bytes | None) -> tuple[Image.Image, bool]:
+        """The same, and whether the file holds colours; ``content``: its bytes, where they have been read."""
+        return read_image_and_kind(path, self.channels, self.grey_range, self.rule, content)
 
     def convert(self, image: Image.Image) -> Image.Image:
         """The whole image in mode L or RGB; see :func:`to_channels`."""

@@ -122,14 +122,12 @@ def scan(
         path = root / name
         # Once from the disk, for its digest and for its pixels; a file that is huge is not held in memory.
         content = path.read_bytes() if path.stat().st_size <= LARGEST_HELD else None
-        image = kind.read(path, content)
+        image, colour = kind.read_with_kind(path, content)
         square = kind.cut(image)
         pixels = square if keep else None
         if keep and training and image_size >= SMALL and image.size != (image_size, image_size):
             pixels = shrink(image, math.ceil(OVERSIZE * image_size))
-        header = read_header(path, content)
         fingerprint = (digest_of_file(path) if content is None else digest(content), digest(square))
-        colour = header is not None and not header.grey
         return _Seen(pixels, Moments.of(square) if training else None, fingerprint, colour)
 
     def work(names: Sequence[str]) -> list[_Seen | str]:
