@@ -146,3 +146,20 @@ def test_a_table_file_that_is_missing_or_cut_off_is_one_clear_line(tmp_path):
     path.write_text(path.read_text()[:500])
     with pytest.raises(ProxylessError, match=r"board\.json"):
         pipeline.search(TINY.replace({"device": str(path)}), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, []),  # everything that TINY chooses is used
+        ({"device": "pixel1"}, ["rounds", "loadings", "burst_ms", "limit_s", "networks"]),
+        ({"device": "phone.json"}, ["rounds", "loadings", "burst_ms", "limit_s", "networks"]),
+        ({"latency": None, "search.loss": "none"}, ["networks"]),
+        ({"latency": None, "search.loss": "weighted"}, []),
+    ],
+)
+def test_what_was_chosen_of_measuring_in_vain_is_told(changes, told):
+    settings = TINY.replace(changes)
+    lines = pipeline.measured_in_vain(settings, device(settings.device))
+    assert [line.split()[0] for line in lines] == [f"measure.{name}" for name in told]
+    assert all(" has no effect with " in line for line in lines)

@@ -50,7 +50,14 @@ def mistakes(tmp_path: Path, folder: Path) -> dict[str, tuple[list, str]]:
             ["search", "--data", "digits", "--latency", 1, "--out", tmp_path / "file" / "x"],
             "cannot",
         ),
-        "unknown space": ([*base, "--data", "digits", "--space", "cube"], "no search space called 'cube'"),
+        "setting of another space": (
+            [*base, "--data", "./nowhere", "--space-blocks", 2],
+            "setting space.blocks: the space mobilenet has none",
+        ),
+        "unknown space": (
+            [*base, "--data", "./nowhere", "--space", "treee"],
+            "tree, nas-bench-macro; did you mean tree?",
+        ),
     }
 
 
@@ -67,6 +74,7 @@ CASES = [
     "other files",
     "out is a file",
     "out below a file",
+    "setting of another space",
     "unknown space",
 ]
 

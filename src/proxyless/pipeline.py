@@ -21,7 +21,7 @@ from proxyless.latency.table import LatencyTable
 from proxyless.progress import Logged, Reporter, Silent
 from proxyless.run_data import save_fingerprints
 from proxyless.run_folder import RunFolder, check_same, open_run, taken
-from proxyless.settings import Balance, LossForm, Settings, without_effect
+from proxyless.settings import Balance, LossForm, MeasureSettings, Settings, without_effect
 from proxyless.spaces import Space
 from proxyless.spaces.mobilenet import MobileNetSpace
 from proxyless.stages import (
@@ -57,6 +57,7 @@ def search(settings: Settings, out: Path, reporter: Reporter | None = None) -> R
     """
     log = Logged(reporter or Silent())
     _check_latency(settings)
+    _space_arguments(settings)  # complains now if the space is none, or has none of them
     target = _device(settings)
     with taken(out) as run, log.errors():
         return _searched(settings, target, run, log)
@@ -64,7 +65,7 @@ def search(settings: Settings, out: Path, reporter: Reporter | None = None) -> R
 
 def _searched(settings: Settings, target: Device, run: RunFolder, log: Logged) -> Result:
     log.stage("data")
-    for remark in without_effect(settings):
+    for remark in (*without_effect(settings), *measured_in_vain(settings, target)):
         log.note(remark)
     seconds: dict[str, float] = {}
     with timed_before(seconds, "data"):
@@ -170,6 +171,20 @@ def measure(
 # -- what the stages need --
 
 
+def measured_in_vain(settings: Settings, target: Device) -> list[str]:
+    """In words, what was chosen of measuring in vain, since on the device, or for this search, nothing is measured."""
+    chosen, usual = settings.measure, MeasureSettings()
+    names: tuple[str, ...] = ()
+    if not target.here:
+        names = ("rounds", "loadings", "burst_ms", "width", "limit_s", "share", "networks")
+        reason = f"device {settings.device}, whose latencies are known"
+    elif settings.latency is None and settings.search.loss is not LossForm.WEIGHTED:
+        names, reason = ("share", "networks"), "a search that looks at the task alone"
+    return [
+        f"measure.{name} has no effect with {reason}" for name in names if getattr(chosen, name) != getattr(usual, name)
+    ]
+
+
 def _device(settings: Settings) -> Device:
     return device(settings.device, threads=settings.measure.threads, batch=settings.measure.batch)
 
@@ -231,7 +246,10 @@ def _as_before(run: RunFolder) -> dict[str, Any]:
 
 def _space_arguments(settings: Settings) -> dict[str, Any]:
     chosen = {name: value for name, value in dataclasses.asdict(settings.space).items() if value is not None}
-    del chosen["name"]
+    space = chosen.pop("name")
+    for name in chosen:
+        if not spaces.takes(space, name):
+            raise ProxylessError(f"setting space.{name}: the space {space} has none, leave it away")
     return chosen | _regularisation(settings, settings.space.name)
 
 

@@ -278,7 +278,7 @@ class Settings:
     latency: float | None = _setting(
         None, "Latency in ms that one inference may take on the device, the budget of the search."
     )
-    seed: int = _setting(0, "Seed of everything random.", least=0)
+    seed: int = _setting(0, "Seed of everything random.", least=0, most=2**62)
     images: ImageSettings = field(default_factory=ImageSettings)
     space: SpaceSettings = field(default_factory=SpaceSettings)
     measure: MeasureSettings = field(default_factory=MeasureSettings)
@@ -400,7 +400,7 @@ def _merged(settings: Any, values: Mapping[Any, Any], where: str) -> Any:
             changes[name] = _checked(value, hints[name], f"{where}{name}")
             least, most = fields[name].metadata["least"], fields[name].metadata["most"]
             if least is not None and changes[name] is not None and not least <= changes[name] <= most:
-                bounds = f"at least {least:g}" + (f" and at most {most:g}" if most < math.inf else "")
+                bounds = f"at least {least:g}" + (f" and at most {most:.15g}" if most < math.inf else "")
                 raise ProxylessError(f"setting {where}{name} must be {bounds}, got {short(value)}")
     return dataclasses.replace(settings, **changes)
 

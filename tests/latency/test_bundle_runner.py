@@ -346,4 +346,16 @@ def test_flags_are_checked(flags, capsys):
     with pytest.raises(SystemExit) as stopped:
         run(*flags)
     assert stopped.value.code == 2
-    assert flags[0] in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert flags[0] in printed
+    assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flag", "meant"), [("--round", "--rounds"), ("--limits", "--limit-s"), ("--netwroks-only", "--networks-only")]
+)
+def test_a_misspelt_flag_says_what_was_meant(flag, meant, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run(flag, "3")
+    assert stopped.value.code == 2
+    assert f"did you mean {meant}?" in capsys.readouterr().err

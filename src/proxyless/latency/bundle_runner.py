@@ -7,6 +7,7 @@ there. See README.md beside this file.
 from __future__ import annotations
 
 import argparse
+import difflib
 import hashlib
 import json
 import multiprocessing
@@ -20,7 +21,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -383,9 +384,20 @@ def _onnxruntime() -> Any:
         raise Mistake(f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime") from None
 
 
+class _Parser(argparse.ArgumentParser):
+    """Of flags written in full, whose mistakes are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        unknown = message.removeprefix("unrecognized arguments: ")
+        near = difflib.get_close_matches(unknown.split("=")[0].split()[0], flags, 1) if unknown != message else []
+        mend = f"; did you mean {near[0]}?" if near else ""
+        self.exit(2, f"run.py: {message.removeprefix('argument ')}{mend}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
     default = Effort()
-    parser = argparse.ArgumentParser(description="Time the networks of a bundle on this device.")
+    parser = _Parser(description="Time the networks of a bundle on this device.", allow_abbrev=False)
     text = "the whole networks alone: enough to adapt tables of other devices, not to make one from nothing"
     parser.add_argument("--networks-only", action="store_true", help=text)
     whole, positive = _number(int, 1), _number(float, 0.01)
