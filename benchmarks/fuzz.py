@@ -3,14 +3,14 @@
     python benchmarks/fuzz.py [--cases 100000] [--out benchmarks/results/fuzz.json]
 
 Whatever a file holds, reading it must end in a value that can be used, or in a one-line
-:class:`~proxyless.errors.ProxylessError`; within 5 s of processor time and 500 MiB of memory beyond what the process had,
-nothing run that the file holds, no Python warning. Values and names of trees are exchanged for others, dropped, repeated
-and nested, bytes are flipped, cut and inserted, archives and tensors are exchanged, and one file in a hundred is a pipe,
-a folder, a device, a loop of links or has 10 GiB.
+:class:`~proxyless.errors.ProxylessError`; within 5 s of processor time and 500 MiB of memory beyond what the process
+had, nothing run that the file holds, no Python warning. Values and names of trees are exchanged for others, dropped,
+repeated and nested, bytes are flipped, cut and inserted, archives and tensors are exchanged, and one file in a hundred
+is a pipe, a folder, a device, a loop of links or has 10 GiB.
 
-The cases run in a process that is started anew when one of them takes it down or keeps it for more than a minute. Failures
-are printed as they come. Stopped with Ctrl-C, the same command goes on from there. ``--case N`` runs one case and shows
-what its file holds. Writes the results as JSON and Markdown.
+The cases run in a process that is started anew when one of them takes it down or keeps it for more than a minute.
+Failures are printed as they come. Stopped with Ctrl-C, the same command goes on from there. ``--case N`` runs one case
+and shows what its file holds. Writes the results as JSON and Markdown.
 """
 
 from __future__ import annotations
@@ -179,8 +179,8 @@ def markdown(value: dict[str, Any]) -> str:
         [
             "# Wrong files at every door",
             "",
-            f"{value['cases']:,} files, {failed} of them neither read into a value that can be used nor refused in one line"
-            f" within {MOST_SECONDS:g} s and {MOST_MIB:g} MiB. Made by `python benchmarks/fuzz.py`.",
+            f"{value['cases']:,} files, {failed} of them neither read into a value that can be used nor refused in one"
+            f" line within {MOST_SECONDS:g} s and {MOST_MIB:g} MiB. Made by `python benchmarks/fuzz.py`.",
             "",
             "| What is read | files | loaded | refused | failed | most s | most MiB |",
             "|---|--:|--:|--:|--:|--:|--:|",

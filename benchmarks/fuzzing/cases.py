@@ -13,7 +13,6 @@ from pathlib import Path
 
 from fuzzing import mutations
 from fuzzing.doors import BYTES, CHECKPOINT, DOORS, LINES, SAFETENSORS, YAML, Door
-
 from proxyless.errors import ProxylessError
 
 SEED = "proxyless 1"

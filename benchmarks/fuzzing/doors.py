@@ -23,12 +23,13 @@ from proxyless.architecture import Architecture
 from proxyless.cli import output
 from proxyless.data import published, sources
 from proxyless.errors import ProxylessError
+from proxyless.kept import Kept
 from proxyless.latency import bundle_runner, results
 from proxyless.latency.calibration import predictions
 from proxyless.latency.device import device
 from proxyless.latency.kernels import kernels
 from proxyless.latency.model import LatencyModel, Measured
-from proxyless.latency.rounds import Effort, Round
+from proxyless.latency.rounds import Effort, Round, missing
 from proxyless.latency.store import Store
 from proxyless.latency.table import LatencyTable
 from proxyless.progress import Silent
@@ -279,7 +280,9 @@ def _search(root: Path) -> None:
     table = LatencyTable.load(SAMPLES / "in-search" / "latency.json")
     update = TwoPathUpdate(supernet, BudgetLoss(table, 1.0), learning_rate=0.01)
     loop = SearchLoop(supernet, update, _NoData(), stages.schedule(chosen))  # type: ignore[arg-type]
-    stages._resume(loop, root / "in-search" / "search" / "checkpoint.pt")
+    Kept(root / "in-search" / "search" / "checkpoint.pt", root / "before.pt", root / "history.jsonl").resume(
+        loop, "search", Silent()
+    )
     _stepped(loop.optimizer, update.optimizer)
     assert bool(torch.isfinite(supernet.probabilities()).all())
     supernet.sample()
@@ -296,7 +299,9 @@ def _training(root: Path) -> None:
     network = spaces.space_of(architecture).build(architecture)
     recipe = Recipe(epochs=chosen.training.epochs or 1, learning_rate=0.1, ema=chosen.training.ema)
     loop = TrainingLoop(network, _NoData(), recipe)  # type: ignore[arg-type]
-    stages._resume(loop, root / "in-training" / "training" / "checkpoint.pt")
+    Kept(root / "in-training" / "training" / "checkpoint.pt", root / "before.pt", root / "history.jsonl").resume(
+        loop, "", Silent()
+    )
     _stepped(loop.optimizer)
     loop._average()
 
@@ -314,7 +319,7 @@ def _cache(root: Path) -> None:
 
 
 def _idx(root: Path) -> None:
-    found = published.fashion_mnist(root / "no", installed=root / "idx")
+    found = published.fashion_mnist(root / "downloads", installed=root / "idx")
     assert found.test is not None
     images = sources.load_arrays("fashion-mnist", found, image_size=8, hold_out=sources.HoldOut(0.1, 0.15, 0))
     assert len(images.train) > 0
@@ -337,7 +342,7 @@ def _runner(root: Path) -> None:
         manifest, _ = bundle_runner.read_manifest(root / "bundle")
         for item in [*manifest["operators"].values(), *manifest["networks"]]:
             assert isinstance(item["file"], str)
-    except bundle_runner.Mistake as error:
+    except (bundle_runner.Mistake, OSError) as error:
         raise ProxylessError(str(error)) from None
 
 
@@ -346,10 +351,13 @@ def _rounds(root: Path) -> None:
     setup = json.loads((SAMPLES / path.name).read_text().splitlines()[0])
     try:
         record = bundle_runner.Record(path, setup)
-        models = {name: None for name in json.loads((SAMPLES / "results.json").read_text())["times"]}
-        found, about = bundle_runner.evaluated(models, record, Effort(1, 1.0, 0.02, 1.0, 1))
+        models = dict.fromkeys(json.loads((SAMPLES / "results.json").read_text())["times"])
+        effort = Effort(1, 1.0, 0.02, 1.0, 1)
+        if missing(models, record.rounds, effort):  # would be measured first
+            return
+        found, about = bundle_runner.evaluated(models, record, effort)
         _finite(*(value for interval in found.values() for value in dataclasses.astuple(interval)), about.seconds)
-    except bundle_runner.Mistake as error:
+    except (bundle_runner.Mistake, OSError) as error:
         raise ProxylessError(str(error)) from None
 
 
@@ -359,35 +367,38 @@ REPORTED = {
 }  # fmt: skip
 
 DOORS = (
-    Door("architecture", "architecture.json", TREE, _architecture("architecture.json"), 2),
+    Door("architecture", "architecture.json", TREE, _architecture("architecture.json"), 3),
     Door("architecture of a tree", "tree.json", TREE, _architecture("tree.json")),
     Door("architecture of NAS-Bench-Macro", "macro.json", TREE, _architecture("macro.json"), 0.3),
-    Door("config", "config.yaml", YAML, _config, 3),
+    Door("config", "config.yaml", YAML, _config, 1.5),
     Door("latency table", "table.json", TREE, _table, 3),
-    Door("results of a bundle", "results.json", TREE, _results, 2),
-    Door("manifest of a bundle", "bundle/manifest.json", TREE, _timings, 1),
-    Door("times as CSV", "times.csv", BYTES, _timings, 1),
+    Door("results of a bundle", "results.json", TREE, _results),
+    Door("manifest of a bundle", "bundle/manifest.json", TREE, _timings, 0.5),
+    Door("times as CSV", "times.csv", BYTES, _timings, 0.5),
     Door("bundle's program: manifest", "bundle/manifest.json", TREE, _runner),
     Door("bundle's program: rounds", "results.rounds.jsonl", LINES, _rounds),
     Door("network file, older form", "older.config", TREE, _official("older.config"), 2),
     Door("network file, newer form", "newer.config", TREE, _official("newer.config")),
     Door("network file, tree", "tree.config", TREE, _official("tree.config")),
-    Door("authors' checkpoint", "older.pth", CHECKPOINT, _official("older.config", "older.pth"), 2),
-    Door("weights", "finished/model.safetensors", SAFETENSORS, _network, 2),
+    Door("authors' checkpoint", "older.pth", CHECKPOINT, _official("older.config", "older.pth")),
+    Door("weights", "finished/model.safetensors", SAFETENSORS, _network, 3),
     Door("weights' architecture", "finished/architecture.json", TREE, _network),
     Door("record of the data", "of-photos/data.json", TREE, _record),
     Door("record beside the run", "in-search/data.json", TREE, _same),
     Door("config beside the run", "in-search/config.yaml", YAML, _same),
     Door("description of the model", "of-photos/model.json", TREE, _evaluated, 0.5),
-    Door("result", "finished/result.json", TREE, _finished),
+    Door("result", "finished/result.json", TREE, _finished, 2),
     Door("seconds", "finished/seconds.json", TREE, _seconds, 0.5),
-    Door("checkpoint of a search", "in-search/search/checkpoint.pt", CHECKPOINT, _search),
-    Door("checkpoint of a training", "in-training/training/checkpoint.pt", CHECKPOINT, _training),
+    Door("checkpoint of a search", "in-search/search/checkpoint.pt", CHECKPOINT, _search, 0.5),
+    Door("checkpoint of a training", "in-training/training/checkpoint.pt", CHECKPOINT, _training, 0.5),
     Door("known measurements", "store.jsonl", LINES, _cache),
     Door("images as IDX", "idx/train-images-idx3-ubyte.gz", BYTES, _idx, 0.5),
     Door("labels as IDX", "idx/train-labels-idx1-ubyte.gz", BYTES, _idx, 0.5),
     Door("latency model", "model.json", TREE, _latency_model, 0.3),
     Door("image", "photos/bright/03.png", BYTES, _photo),
     *(Door(f"report: {name}", f"finished/{name}", kind, _report, 0.5) for name, kind in REPORTED.items()),
-    *(Door(f"comparison: {name}", f"finished/{name}", TREE, _compared, 0.2) for name in ("result.json", "latency.json")),
+    *(
+        Door(f"comparison: {name}", f"finished/{name}", TREE, _compared, 0.2)
+        for name in ("result.json", "latency.json")
+    ),
 )

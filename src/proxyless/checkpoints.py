@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +32,9 @@ def read_checkpoint(path: str | Path) -> Any:
                 if size > 2 * file.seek(0, 2) + 2**20:
                     raise ProxylessError(f"{path}: unpacks to {size / 2**20:,.0f} MiB: not as torch.save writes it")
             file.seek(0)
-            return torch.load(file, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of kinds of tensors that are refused afterwards
+                return torch.load(file, map_location="cpu", weights_only=True)
         except ProxylessError:
             raise
         except pickle.UnpicklingError as error:
@@ -53,7 +56,7 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
     regular(path)
     try:
         return load_file(path)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (SafetensorError, OSError, MemoryError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = first_line(error)
     raise ProxylessError(f"{path}: not readable as safetensors ({reason})")
 
@@ -129,6 +132,6 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
             if isinstance(value, Tensor):
                 wanted = parameters[number].detach().cpu() if value.ndim else torch.zeros(())
                 check_tensor(value, wanted, f"{place}.{name}")
-            elif not (value is None or isinstance(value, int | float)):
+            elif value is not None:
                 raise ProxylessError(f"{place}.{name} must be a tensor, got {short(value)}")
     optimizer.load_state_dict(state)

@@ -27,6 +27,7 @@ from proxyless.latency.table import LatencyTable
 from proxyless.progress import Reporter
 from proxyless.run_data import evaluated, recorded_data
 from proxyless.run_folder import RunFolder
+from proxyless.run_records import read_data, read_description, read_result
 from proxyless.settings import Settings
 from proxyless.settings import load as load_settings
 from proxyless.stages import Job, balance, effort, supernet_of, timed, warn
@@ -242,7 +243,7 @@ def finished(run: RunFolder, log: Reporter) -> Result:
     log.note(f"{run.path} is finished already: nothing to do")
     if not run.report.exists():  # stopped in the last moment
         write_report(run.path)
-    return Result(run, files.read_json(run.result))
+    return Result(run, read_result(run))
 
 
 def _measured(
@@ -273,15 +274,17 @@ def evaluate(run: RunFolder, source: str | None = None) -> dict[str, Any]:
     Raises:
         ProxylessError: the run is not finished, or the data has other classes.
     """
-    description = files.read_json(run.need(run.model, "search"))
+    description = read_description(run)
     network = load_network(run)
     run.need(run.onnx, "export")
     chosen = evaluated(run, description, source)
     batches = chosen.batches
     matrix, loss = confusion(network, batches)
+    if len(matrix) != len(description["classes"]):
+        raise ProxylessError(f"{run.model}: has {len(description['classes'])} classes, the network {len(matrix)}")
     classes = by_class(matrix, description["classes"])
     return {
-        "data": source or files.read_json(run.data)["source"],
+        "data": source or read_data(run)["source"],
         "note": chosen.note,
         "test_images": int(matrix.sum()),
         "test_accuracy": accuracy(matrix),

@@ -55,6 +55,11 @@ class Fields:
         return self.text("name")
 
     @property
+    def value(self) -> dict[str, Any]:
+        """All of it, as it stands."""
+        return dict(self._value)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The names of all fields, in order."""
         return tuple(self._value)
@@ -127,7 +132,7 @@ class Fields:
 
     def mapping(self, key: str) -> dict[str, Any]:
         """The object under ``key`` as it stands."""
-        return dict(self.child(key)._value)
+        return self.child(key).value
 
     def values(self, key: str) -> list[Any]:
         """The list under ``key`` as it stands."""

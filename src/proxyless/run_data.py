@@ -13,8 +13,9 @@ from torch import Tensor
 from proxyless import data, files
 from proxyless.data import ImageData, fingerprints, recognised
 from proxyless.errors import ProxylessError
-from proxyless.reading import content, read_json
+from proxyless.reading import content
 from proxyless.run_folder import RunFolder
+from proxyless.run_records import read_data
 
 Batch = tuple[Tensor, Tensor]
 
@@ -40,7 +41,7 @@ def recorded_data(run: RunFolder, source: str | None = None, check: Collection[s
     Raises:
         ProxylessError: it is not there, or has changed since.
     """
-    record = _record(run)
+    record = read_data(run)
     place = record["source"] if source is None else source
     if source is None and place not in data.PUBLISHED and not Path(place).is_dir():
         raise ProxylessError(f"{run.path}: its images are no longer in {place}; say where they are with --data")
@@ -70,7 +71,7 @@ def evaluated(run: RunFolder, description: Mapping[str, Any], source: str | None
     Raises:
         ProxylessError: there are no such images, or they are of other classes.
     """
-    record = _record(run)
+    record = read_data(run)
     if source is None or record["source"] in (source, str(Path(source).expanduser().resolve())):
         return Evaluated(recorded_data(run, check=("test",)).loader("test", batch_size=BATCH), None)
     preprocessing = data.Preprocessing.from_dict(description["preprocessing"])
@@ -102,13 +103,6 @@ def _moved(run: RunFolder, source: str) -> ImageData | None:
         return recorded_data(run, source, check=("test",))
     except ProxylessError:  # other images, or in another layout
         return None
-
-
-def _record(run: RunFolder) -> dict[str, Any]:
-    record = read_json(run.need(run.data, "search"))
-    if not isinstance(record, dict) or not isinstance(record.get("source"), str):
-        raise ProxylessError(f"{run.data}: names no source of images; restore it")
-    return record
 
 
 def _fingerprints(run: RunFolder, record: Mapping[str, Any]) -> dict[str, np.ndarray] | None:

@@ -22,7 +22,7 @@ LATENCY = LatencyTable(
     entries={"a": {"x": entry(1.0, 0.8), "skip": entry(0.0, 0.0)}, "b": {"x": entry(2.0, 1.7), "y": entry(3.0, 2.6)}},
     networks=(MeasuredNetwork({"a": "x", "b": "y"}, 3.9, 3.8, 4.0, "calibration"),),
     correction={"factor": 0.9, "ms_per_block": -0.1, "ms_per_mib": 0.0},
-    conditions={"rounds": 15, "busy": False},
+    conditions={"rounds": 15, "disturbed": 1, "other_cores": None, "seconds": 2.0, "wide": 0, "busy": False},
 )
 
 

@@ -10,6 +10,7 @@ import argparse
 import difflib
 import hashlib
 import json
+import math
 import multiprocessing
 import os
 import platform
@@ -110,14 +111,17 @@ def rounds_path(out: Path) -> Path:
 def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
     """The manifest of the bundle ``folder``, and its SHA-256, by which results are told to be of this bundle."""
     path = folder / "manifest.json"
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise Mistake(f"{folder}: no bundle, it has no manifest.json; give its folder by --bundle") from None
+    if not path.is_file():
+        raise Mistake(f"{folder}: no bundle, it has no manifest.json; give its folder by --bundle")
+    content = path.read_bytes()
     try:
         value = json.loads(content)
         known = value["format"] == BUNDLE
-    except (ValueError, TypeError, KeyError):
+        items = [*value["operators"].values(), *value["networks"]] if known else []
+        complete = all(isinstance(item[key], str) for item in items for key in ("file", "sha256"))
+        if not complete or not all(isinstance(item["inputs"], list) for item in items):
+            raise ValueError
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise Mistake(f"{path}: not the manifest of a bundle, or only part of it; copy it again") from None
     if not known:
         raise Mistake(
@@ -285,6 +289,8 @@ class Record:
         self.rounds: list[Round] = []
         self.seconds = 0.0
         if path.exists():
+            if not path.is_file():
+                raise Mistake(f"{path}: in the way; choose another --out")
             self._take_up(setup)
         else:
             write_whole(path, json.dumps(setup) + "\n")
@@ -296,7 +302,7 @@ class Record:
         try:
             before = json.loads(first)
             differing = [name for name in setup if before.get(name) != setup[name]]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, AttributeError, RecursionError):
             raise Mistake(f"{self.path}: in the way, and holds no rounds of a bundle; {mend}") from None
         if differing:
             name = differing[0]
@@ -306,11 +312,17 @@ class Record:
             try:
                 value = json.loads(line)
                 bursts = {name: float(ms) for name, ms in value["bursts"].items()}
-                held = Held(**value.get("held", {}))
-                self.rounds.append(Round(bursts, value["other_cores"], value["loading"], held))
-                self.seconds += value["seconds"]
-            except (ValueError, TypeError, KeyError, AttributeError):
+                loading = str(value["loading"])
+                other, seconds = value["other_cores"], float(value["seconds"])
+                held = Held(**{name: float(number) for name, number in value.get("held", {}).items()})
+                other = None if other is None else float(other)
+                sensible = all(0 <= number < math.inf for number in (seconds, *asdict(held).values()))
+                if not sensible or not all(0 < ms < math.inf for ms in bursts.values()):
+                    continue
+            except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
                 continue  # cut off by a kill
+            self.rounds.append(Round(bursts, other, loading, held))
+            self.seconds += seconds
         if lines and not lines[-1].endswith("\n"):
             with self.path.open("a", encoding="utf-8") as file:
                 file.write("\n")

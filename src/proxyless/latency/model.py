@@ -10,6 +10,7 @@ The fit takes about a second and repeats bit by bit, so what is saved are the me
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from proxyless import files
-from proxyless.errors import ProxylessError
+from proxyless.errors import ProxylessError, short
+from proxyless.fields import Fields
 from proxyless.latency.departures import Array, Posterior, Process, Sums, condition, learn
 from proxyless.latency.kernels import Kernel, Kind, kernels
 from proxyless.latency.layout import Layout
@@ -126,22 +128,43 @@ class LatencyModel:
             ProxylessError: the file is missing or holds no such measurements.
         """
         value = files.read_json(path)
-        try:
-            if value["format"] != FORMAT:
-                raise ProxylessError(f"{path}: a latency model of another format; measure again")
-            operators = [measured(row) for row in value["operators"]]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ProxylessError(f"{path}: not a latency model ({type(error).__name__}: {error})") from None
-        return fit(operators)
+        fields = Fields(value, "", source=f"{path}: not a latency model", whole="the file")
+        if fields.get("format") != FORMAT:
+            raise ProxylessError(f"{path}: a latency model of another format; measure again")
+        return fit([_measured(row) for row in fields.objects("operators")])
 
 
 def measured(value: Mapping[str, Any]) -> Measured:
-    """A measured operator from the plain numbers that ``dataclasses.asdict`` makes of it."""
-    found = []
-    for row in value["kernels"]:
-        windows = {name: tuple(int(size) for size in row[name]) for name in ("kernel", "stride", "dilation")}
-        found.append(Kernel(**{**row, "kind": Kind(row["kind"]), **windows}))
-    return Measured(tuple(found), float(value["ms"]), float(value["low_ms"]), float(value["high_ms"]))
+    """A measured operator from the plain numbers that ``dataclasses.asdict`` makes of it.
+
+    Raises:
+        ProxylessError: a number is missing, or of another kind.
+    """
+    return _measured(Fields(value, "", whole="the operator"))
+
+
+def _measured(fields: Fields) -> Measured:
+    low, ms, high = (fields.measured(key, least=0) for key in ("low_ms", "ms", "high_ms"))
+    if not ms > 0:
+        raise fields.problem("ms must be above 0")
+    return Measured(tuple(_kernel(kernel) for kernel in fields.objects("kernels")), ms, low, high)
+
+
+def _kernel(fields: Fields) -> Kernel:
+    fields.one_of("kind", list(Kind))
+    found: dict[str, Any] = {}
+    for item in dataclasses.fields(Kernel):
+        if item.name == "kind" or (item.name not in fields and item.default is not dataclasses.MISSING):
+            continue
+        if str(item.type) == "int":
+            least = 0 if item.name.endswith(("macs", "bytes")) else 1
+            found[item.name] = fields.count(item.name, least=least, most=2**53)
+        else:
+            sizes = fields.values(item.name)
+            if not all(isinstance(size, int) and not isinstance(size, bool) and 1 <= size < 2**31 for size in sizes):
+                raise fields.problem(f"{item.name} must be sizes, got {short(sizes)}")
+            found[item.name] = tuple(sizes)
+    return Kernel(kind=Kind(fields.text("kind")), **found)
 
 
 def fit(operators: Sequence[Measured]) -> LatencyModel:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping
@@ -22,8 +21,8 @@ from proxyless.latency.bundle_runner import BUNDLE, RESULTS
 from proxyless.latency.calibration import calibrated
 from proxyless.latency.layout import Layout, layout
 from proxyless.latency.operators import parts
-from proxyless.latency.rounds import Conditions, Interval
-from proxyless.latency.table import Entry, LatencyTable, MeasuredNetwork
+from proxyless.latency.rounds import Interval
+from proxyless.latency.table import Entry, LatencyTable, MeasuredNetwork, read_conditions
 from proxyless.supernet import Shapes, Supernet
 
 
@@ -152,7 +151,7 @@ def read_results(path: Path, bundle: Path | None = None) -> Results:
     found |= {"threads": device.count("threads"), "providers": device.values("providers")}
     found |= {"batch": manifest.batch, "precision": manifest.precision}
     intervals = {name: _interval(times.child(name)) for name in times.names}
-    return Results(path, manifest, found, intervals, vars(_conditions(conditions)))
+    return Results(path, manifest, found, intervals, read_conditions(conditions))
 
 
 def table_of(results: Results, supernet: Supernet) -> LatencyTable:
@@ -311,19 +310,3 @@ def _interval(fields: Fields) -> Interval:
     if not 0 < low <= ms <= high:
         raise fields.problem(f"{ms} ms, {low} to {high}, is no interval")
     return Interval(ms, low, high)
-
-
-def _conditions(fields: Fields) -> Conditions:
-    read = {
-        "int": lambda name: fields.count(name, least=0, most=2**31),
-        "float": lambda name: fields.measured(name, least=0),
-        "bool": fields.flag,
-    }
-    found: dict[str, Any] = {}
-    for item in dataclasses.fields(Conditions):
-        kind = str(item.type)
-        if item.name not in fields and item.default is not dataclasses.MISSING:
-            continue  # a bundle of before
-        empty = kind.endswith(" | None") and fields.get(item.name, "") is None
-        found[item.name] = None if empty else read[kind.removesuffix(" | None")](item.name)
-    return Conditions(**found)

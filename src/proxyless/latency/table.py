@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field
+from dataclasses import fields as fields_of
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from proxyless import files
 from proxyless.architecture import Architecture, indices
 from proxyless.errors import ProxylessError
 from proxyless.fields import Fields
+from proxyless.latency.rounds import Conditions
 from proxyless.supernet import Supernet
 
 FORMAT = 2
@@ -222,14 +224,14 @@ class LatencyTable(Cost):
         entries = {name: _row(choices.child(name)) for name in choices.names}
         if not entries:
             raise fields.problem("choices is empty")
-        correction = fields.child("correction")
+        correction, conditions = fields.child("correction"), fields.child("conditions")
         table = cls(
             device=fields.mapping("device"),
             fixed_ms=fields.measured("fixed_ms"),
             entries=entries,
             networks=tuple(_network(network) for network in fields.objects("networks")),
             correction={name: correction.measured(name) for name in correction.names},
-            conditions=fields.mapping("conditions"),
+            conditions=read_conditions(conditions) if conditions.names else {},
         )
         for number, network in enumerate(table.networks):
             try:
@@ -256,3 +258,24 @@ def _network(fields: Fields) -> MeasuredNetwork:
     if not measured:
         raise fields.problem("measured_ms must be above 0")
     return MeasuredNetwork(fields.texts("choices"), measured, low, high, fields.text("role"))
+
+
+def read_conditions(fields: Fields) -> dict[str, Any]:
+    """What ``dataclasses.asdict`` made of :class:`~proxyless.latency.rounds.Conditions`; other fields are left out.
+
+    Raises:
+        ProxylessError: a field is missing, or of another kind.
+    """
+    read = {
+        "int": lambda name: fields.count(name, least=0, most=2**31),
+        "float": lambda name: fields.measured(name, least=0),
+        "bool": fields.flag,
+    }
+    found: dict[str, Any] = {}
+    for item in fields_of(Conditions):
+        kind = str(item.type)
+        if item.name not in fields and item.default is not MISSING:
+            continue  # a bundle of before
+        empty = kind.endswith(" | None") and fields.get(item.name, "") is None
+        found[item.name] = None if empty else read[kind.removesuffix(" | None")](item.name)
+    return vars(Conditions(**found))

@@ -8,6 +8,9 @@ from html import escape
 
 from proxyless.errors import printable
 
+LARGEST, SMALLEST = 1e18, 1e-18
+"""Numbers beyond the first are none, those below the second are 0."""
+
 _WITHOUT_END = frozenset({"meta", "br", "rect", "line", "path", "circle", "polygon"})
 
 
@@ -33,7 +36,7 @@ def _attribute(name: str, value: object) -> str:
         return f" {name}"
     # Two decimals are a hundredth of a pixel, and coordinates are most of a page's bytes.
     text = f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
-    return f' {name}="{escape(text)}"'
+    return f' {name}="{escape(printable(text))}"'
 
 
 def tag(name: str, *children: object, **attributes: object) -> Html:
@@ -98,9 +101,9 @@ def figure(content: object, caption: str) -> Html:
 
 
 def number(value: object) -> float | None:
-    """``value`` as a float if it is a finite number, else ``None``."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
+    """``value`` as a float if it is a number that can be drawn, else ``None``: neither infinite nor beyond 1e18."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST:
+        return float(value) if abs(value) >= SMALLEST else 0.0
     return None
 
 

@@ -58,7 +58,10 @@ class Paths:
 def paths(run: RunFiles, line_of_time: Timeline) -> list[Paths]:
     """The probabilities by choice; choices and candidates are numbered where no table names them."""
     told = zip(line_of_time.times, map(_probabilities, line_of_time.records), strict=True)
-    snapshots = [(time, rows) for time, rows in told if rows]
+    snapshots: list[tuple[float, list[list[float]]]] = []
+    for time, rows in told:
+        if rows and (not snapshots or time > snapshots[-1][0]):
+            snapshots.append((time, rows))
     if not snapshots:
         return []
     sizes = [len(row) for row in snapshots[-1][1]]
@@ -70,8 +73,8 @@ def paths(run: RunFiles, line_of_time: Timeline) -> list[Paths]:
         choice, names = named[place] if len(named) == len(sizes) else (f"choice {place + 1}", ())
         if len(names) != size:
             names = tuple(f"candidate {index + 1}" for index in range(size))
-        rows = tuple(tuple(probabilities[place]) for _, probabilities in snapshots)
-        found.append(Paths(choice, names, tuple(time for time, _ in snapshots), rows, chosen.get(choice)))
+        over_time = tuple(tuple(probabilities[place]) for _, probabilities in snapshots)
+        found.append(Paths(choice, names, tuple(time for time, _ in snapshots), over_time, chosen.get(choice)))
     return found
 
 
@@ -80,7 +83,7 @@ def _probabilities(record: dict[str, Any]) -> list[list[float]] | None:
     rows = record.get("probabilities")
     if not isinstance(rows, list) or not all(isinstance(row, list) and row for row in rows):
         return None
-    known = [[p for p in map(number, row) if p is not None] for row in rows]
+    known = [[min(max(p, 0.0), 1.0) for p in map(number, row) if p is not None] for row in rows]
     return known if [len(row) for row in known] == [len(row) for row in rows] else None
 
 
