@@ -136,7 +136,7 @@ def _finite(*values: float) -> None:
 def _used(table: LatencyTable) -> None:
     _finite(table.fixed, table.smallest(), table.largest(), *(value for row in predictions(table) for value in row))
     table.expected(torch.full(table.matrix().shape, 0.5))
-    output.table_summary(table, Path("table.json"))
+    output.as_json(output.of_table(table, Path("table.json")).value)
 
 
 def _table(root: Path) -> None:
@@ -236,7 +236,7 @@ def _compared(root: Path) -> None:
 
 def _finished(root: Path) -> None:
     found = delivery.finished(RunFolder(root / "finished"), Silent())
-    output.summary(found.values, found.run.path)
+    output.as_json(output.of_run(found.values, found.run.path).value)
 
 
 def _seconds(root: Path) -> None:

@@ -66,6 +66,13 @@ def read_result(run: RunFolder) -> dict[str, Any]:
         worst.count("images", least=0, most=COUNT)
         fields.measured("test_balanced_accuracy", least=0)
         fields.count("classes_without_test_images", 0, least=0)
+    if fields.get("int8") is not None:
+        int8 = fields.child("int8")
+        if "cautions" in int8 and not all(isinstance(text, str) for text in int8.values("cautions")):
+            raise int8.problem("cautions must be text")
+        if _measured_or_null(int8, "latency_float32_ms") is not None:
+            int8.text("float32_file")
+            int8.text("use")
     return fields.value
 
 

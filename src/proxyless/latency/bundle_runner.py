@@ -314,9 +314,9 @@ class Record:
                 bursts = {name: float(ms) for name, ms in value["bursts"].items()}
                 loading = str(value["loading"])
                 other, seconds = value["other_cores"], float(value["seconds"])
-                held = Held(**{name: float(number) for name, number in value.get("held", {}).items()})
+                held = Held(**value.get("held", {}))
                 other = None if other is None else float(other)
-                sensible = all(0 <= number < math.inf for number in (seconds, *asdict(held).values()))
+                sensible = all(0 <= number < math.inf for number in (seconds, *vars(held).values()))
                 if not sensible or not all(0 < ms < math.inf for ms in bursts.values()):
                     continue
             except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
