@@ -27,6 +27,9 @@ class Numbers:
     def largest(self) -> Batch:
         return torch.empty(3, 4), torch.empty(1, dtype=torch.int64)
 
+    def prepare(self) -> None:
+        pass
+
     def doing(self) -> str:
         return f"number file has been read by {os.getpid()}"
 

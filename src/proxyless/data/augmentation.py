@@ -55,6 +55,11 @@ class Augmentation:
         """Whether images are changed one by one, which takes long enough for worker processes to pay."""
         return self.min_scale is not None or self.color_jitter > 0
 
+    def prepare(self) -> None:
+        """Import what changing images takes, which would otherwise be with the first of them."""
+        if self.per_image:
+            import torchvision.transforms.v2  # noqa: F401
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON-able data."""
         return asdict(self)

@@ -111,6 +111,11 @@ class Batches:
         """Tensors of the type and shape of the largest batch, without memory."""
         return _largest(self.split, self.preprocessing, self.batch_size)
 
+    def prepare(self) -> None:
+        """Import what making batches takes."""
+        if self.augmentation is not None:
+            self.augmentation.prepare()
+
     def doing(self) -> str:
         """What a batch that is being made is waiting for, in words."""
         return _doing(self.split)
@@ -167,6 +172,11 @@ class EndlessBatches:
     def largest(self) -> Batch:
         """Tensors of the type and shape of the largest batch, without memory."""
         return self._batches.largest()
+
+    def prepare(self) -> None:
+        """Import what making batches takes."""
+        if self.augmentation is not None:
+            self.augmentation.prepare()
 
     def doing(self) -> str:
         """What a batch that is being made is waiting for, in words."""

@@ -43,6 +43,10 @@ class Source(Protocol):
         """Tensors of the type and shape of its largest batch."""
         ...
 
+    def prepare(self) -> None:
+        """Import what it needs, before processes are forked that would each do so."""
+        ...
+
     def doing(self) -> str:
         """What it is at, in words, for one who waits; asked from another thread."""
         ...
@@ -78,6 +82,8 @@ class Workers:
         size = max(bytes_of(source.largest()) for source in sources.values())
         self.slots = [Memory(size) for _ in range(AHEAD * count)]
         self.free = list(range(len(self.slots)))
+        for source in sources.values():
+            source.prepare()
         self.owner = os.getpid()
         shared = Shared(sources)
         self.stop = util.Finalize(self, _stop, (self.owner, self.channels, self.processes), exitpriority=10)
