@@ -66,12 +66,13 @@ def test_a_choice_under_two_names_has_one_row_and_the_runs_of_both():
     [
         lambda x: 1 + int(x.sum() > 0),
         lambda x: 2 if x.abs().mean() > 1.5 else 1,
+        lambda x: 1 if x.softmax(dim=1).max() < 0.9 else 2,
         lambda x: int(torch.randint(1, 100, ()).item()),
     ],
 )
 def test_a_number_of_runs_that_depends_on_the_data_is_refused(times):
     with pytest.raises(ProxylessError, match=r"choice block is run .* must not depend on the data"):
-        inspected(Loop(times), torch.full((1, 3), 1.0))
+        inspected(Loop(times), torch.tensor([[0.2, 0.5, 0.7]]))
 
 
 def test_a_loop_without_end_ends():
@@ -205,3 +206,49 @@ def test_lazy_modules_take_their_shapes_by_the_seed_of_the_user():
         weights.append(network[0].candidates["b"][0].weight)
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+class Kept(nn.Module):
+    """An activation in place behind a choice; ``needed`` says whether its input is needed afterwards."""
+
+    def __init__(self, needed: bool, **candidates) -> None:
+        super().__init__()
+        self.stem, self.block, self.needed = nn.Linear(4, 4), Choice(**candidates), needed
+
+    def forward(self, x):
+        x = self.stem(x)
+        y = self.block(x).relu_()
+        return y + x if self.needed else y
+
+
+handing_on = {
+    "same": {"a": nn.Linear(4, 4), "same": nn.Identity()},
+    "view": {"view": nn.Flatten(), "b": nn.Linear(4, 4)},
+    "skip": {"a": nn.Linear(4, 4), "skip": Zero(), "shortcut": True},
+}
+
+
+@pytest.mark.parametrize("which", handing_on)
+def test_an_input_that_is_handed_on_may_be_changed_where_nothing_else_needs_it(which):
+    torch.manual_seed(0)
+    assert Supernet(Kept(False, **handing_on[which])).input_shapes(torch.randn(5, 4)) == {"block": ((5, 4),)}
+    with pytest.raises(ProxylessError, match=f"candidate {which} of choice block returns its input .*inplace=False"):
+        Supernet(Kept(True, **handing_on[which])).input_shapes(torch.randn(5, 4))
+
+
+def test_inputs_that_the_network_does_not_take_are_not_held_against_it():
+    class Looked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.block = nn.Embedding(4, 3), two()
+
+        def forward(self, x):
+            assert x.min() >= 0
+            return self.block(self.embed(x.long()))
+
+    assert Supernet(Looked()).input_shapes(torch.full((1, 2), 3.0)) == {"block": ((1, 2, 3),)}
+
+
+def test_a_network_in_a_wrapper_is_inspected_as_it_is_run():
+    wrapped = nn.DataParallel(nn.Sequential(two(), two()))
+    assert list(Supernet(wrapped).input_shapes(torch.randn(0, 3))) == ["module.0", "module.1"]

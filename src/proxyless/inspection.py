@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
-from proxyless.choice import Choice
+from proxyless.choice import Choice, Zero
 from proxyless.errors import ContractError
 from proxyless.inputs import Inputs, Shapes
 from proxyless.modes import evaluation
@@ -75,14 +75,15 @@ def inspect(network: nn.Module, choices: Mapping[str, Choice], example: Inputs) 
 
     Raises:
         ContractError: names a choice that is never run or is run another number of times for other inputs, or a
-            candidate that returns another shape than the others, changes its input or returns no tensor.
+            candidate that returns another shape than the others, changes its input, hands it on to what changes it or
+            returns no tensor.
     """
     trial = _Trial(network, choices)
     with _undisturbed(network, choices):
         longest = max(len(choice) for choice in choices.values())
         found = [trial.run([min(k, len(choice) - 1) for choice in choices.values()], example) for k in range(longest)]
-        for other in (-1, 3):
-            trial.compare(found[0], trial.run([0] * len(choices), _scaled(example, other)))
+        for runs in _of_other_inputs(trial, example):
+            trial.compare(found[0], runs)
         first = dict(found[0])
         for runs in found:
             first = dict(runs) | first
@@ -91,6 +92,8 @@ def inspect(network: nn.Module, choices: Mapping[str, Choice], example: Inputs) 
                 first = dict(trial.run(_reaching(choices, name), example)) | first
             if name not in first:
                 raise ContractError(f"choice {name} is never run by the network")
+        for k in range(longest):
+            _check_outputs(trial, [min(k, len(choice) - 1) for choice in choices.values()], example)
     conditional = {name: why for name in choices if (why := _conditional(name, choices, found))}
     return Inspection({name: first[name] for name in choices}, conditional)
 
@@ -104,6 +107,7 @@ class _Trial:
         self.tried: set[tuple[str, int]] = set()  # choices and the numbers of their runs
         self.runs: dict[str, tuple[Inputs, ...]] = {}
         self.trying = False
+        self.handed_on: set[tuple[str, int]] = set()  # choices and their candidates that return their input itself
 
     def run(self, path: Sequence[int], example: Inputs) -> Runs:
         """What each choice is given along ``path``."""
@@ -125,7 +129,10 @@ class _Trial:
         if (choice.name, len(earlier)) not in self.tried:
             self.tried.add((choice.name, len(earlier)))
             self.try_all(choice, given)
-        return choice.run(choice.active, given)
+        output = choice.run(choice.active, given)
+        if isinstance(choice.candidate(choice.active), Zero) if choice.shortcut else given.hold(output):
+            self.handed_on.add((choice.name, choice.active))
+        return output
 
     def try_all(self, choice: Choice, given: Inputs) -> None:
         """Make sure that the candidates of ``choice`` can stand beside one another.
@@ -157,9 +164,67 @@ class _Trial:
                 )
 
 
+def _of_other_inputs(trial: _Trial, example: Inputs) -> Iterator[Runs]:
+    """The runs along the first path for inputs of other size and sign, as far as the network takes them."""
+    for factor in (-1, 0.01, 3, 30):
+        try:
+            yield trial.run([0] * len(trial.choices), _scaled(example, factor))
+        except ContractError:
+            raise
+        except (ArithmeticError, AssertionError, LookupError, RuntimeError, ValueError):
+            continue  # an index that is out of range, for one; what the network does not take tells nothing
+
+
+def _check_outputs(trial: _Trial, path: Sequence[int], example: Inputs) -> None:
+    """Make sure that no candidate hands its input on to what changes it in place while others still need it.
+
+    The output of a choice is a tensor of its own, but in the derived network it is the input itself.
+
+    Raises:
+        ContractError: names choice and candidate.
+    """
+    suspects = [(n, c) for (n, c), i in zip(trial.choices.items(), path, strict=True) if (n, i) in trial.handed_on]
+    if not suspects:
+        return
+    outputs: list[tuple[Choice, Tensor, int]] = []
+
+    def note(choice: Choice, args: Any, keywords: Any, output: Tensor) -> None:
+        outputs.append((choice, output, output._version))
+
+    def hand_on(choice: Choice, args: Any, keywords: Any, output: Tensor) -> Tensor:
+        given = Inputs.of(args, keywords)
+        return given.tensors[0] if choice.shortcut else choice.run(choice.active, given)
+
+    def run(hook: Any) -> list[Any]:
+        handles = [choice.register_forward_hook(hook, with_kwargs=True) for _, choice in suspects]
+        try:
+            with _undisturbed(trial.network, trial.choices):
+                for choice, index in zip(trial.choices.values(), path, strict=True):
+                    choice.active, choice.gating = index, None
+                return tree_leaves(trial.network(*example.positional, **example.keywords))
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    apart = run(note)
+    changed = [choice for choice, output, version in outputs if output._version != version]
+    if changed and not all(_same(one, other) for one, other in zip(apart, run(hand_on), strict=True)):
+        choice = changed[0]
+        taken = path[list(trial.choices).index(choice.name)]
+        raise ContractError(
+            f"candidate {choice.operations[taken]} of choice {choice.name} returns its input itself, which is then"
+            " changed in place while the network still needs it: give what follows the choice, an activation for one,"
+            " inplace=False"
+        )
+
+
+def _same(one: Any, other: Any) -> bool:
+    return not isinstance(one, Tensor) or torch.equal(one.nan_to_num(), other.nan_to_num())
+
+
 @contextmanager
 def _undisturbed(network: nn.Module, choices: Mapping[str, Choice]) -> Iterator[None]:
-    before = [(choice, choice.active, choice.gating) for choice in choices.values()]
+    before = [(choice, choice.active, choice.gating, choice.ran) for choice in choices.values()]
     lazy = any(is_lazy(tensor) for tensor in (*network.parameters(), *network.buffers()))
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers() if not is_lazy(buffer)]
     try:
@@ -167,14 +232,14 @@ def _undisturbed(network: nn.Module, choices: Mapping[str, Choice]) -> Iterator[
         with evaluation(network), torch.no_grad(), torch.random.fork_rng(enabled=not lazy):
             yield
     finally:
-        for choice, active, gating in before:
-            choice.active, choice.gating = active, gating
+        for choice, active, gating, ran in before:
+            choice.active, choice.gating, choice.ran = active, gating, ran
         with torch.no_grad():
             for buffer, value in buffers:
                 buffer.copy_(value)
 
 
-def _scaled(example: Inputs, factor: int) -> Inputs:
+def _scaled(example: Inputs, factor: float) -> Inputs:
     """Another example of the same shapes: numbers times ``factor``, whole numbers in another order."""
 
     def other(value: Any) -> Any:
