@@ -96,6 +96,15 @@ def test_images_that_the_network_was_made_with_are_left_out_and_counted(moved, t
     told = evaluated(capsys, run, "--data", tmp_path / "new")
     assert "10 test images" in told
     assert "made with" not in told
+    assert "16 or 32 bits" not in told
+
+
+def test_deep_greys_that_training_had_none_of_are_told(moved, tmp_path, capsys) -> None:
+    for name in ("dark", "light"):
+        (tmp_path / "new" / name).mkdir(parents=True)
+        Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(tmp_path / "new" / name / "1.png")
+    told = evaluated(capsys, moved[0], "--data", tmp_path / "new")
+    assert "greys of 16 or 32 bits, of which training had none: 0 to 65535 is taken for black to white" in told
 
 
 def test_a_set_of_images_that_the_network_was_made_with_alone_is_refused(moved, capsys) -> None:

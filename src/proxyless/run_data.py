@@ -91,10 +91,15 @@ def evaluated(run: RunFolder, description: Mapping[str, Any], source: str | None
             same_note = "the images of the run, of which its test split is taken"
             return Evaluated(same.loader("test", batch_size=BATCH), same_note)
         chosen = recognised.unseen_files(root, tuple(description["classes"]), preprocessing, known)
-    note = f"left out {chosen.seen:,} images that the network was made with" if chosen.seen else None
+    notes = []
     if known is None:
-        note = "which of these images the network was made with is not known: the run is of an earlier version"
-    return Evaluated(data.split_loader(chosen.split, preprocessing, batch_size=BATCH), note)
+        notes.append("which of these images the network was made with is not known: the run is of an earlier version")
+    elif chosen.seen:
+        notes.append(f"left out {chosen.seen:,} images that the network was made with")
+    if chosen.deep:
+        notes.append("greys of 16 or 32 bits, of which training had none: 0 to 65535 is taken for black to white")
+    loader = data.split_loader(chosen.split, preprocessing, batch_size=BATCH)
+    return Evaluated(loader, "; ".join(notes) or None)
 
 
 def _moved(run: RunFolder, source: str) -> ImageData | None:

@@ -90,7 +90,7 @@ def by_class(values: Mapping[str, Any]) -> list[str]:
     text = f"balanced accuracy {values['test_balanced_accuracy']:.1%}; worst class {one_line(worst['name'])}: "
     lines = [text + f"{worst['recall']:.1%} of {worst['images']} images"]
     if without := values.get("classes_without_test_images"):
-        lines.append(f"{without} classes have no test images: nothing is known of them")
+        lines.append(f"without test images, so that nothing is known of them: {without} class{'es' * (without > 1)}")
     return lines
 
 

@@ -69,7 +69,7 @@ def read_header(path: Path) -> Header | None:
 
     try:
         with Image.open(path) as image:
-            deep = any(";16" in str(tile[3]) for tile in image.tile)
+            deep = ";16" in str(getattr(image, "tile", ""))  # the names of what decodes it
             upper_bits = deep and image.mode not in DEEP_MODES
             return Header(image.width, image.height, image.mode in GREY_MODES, upper_bits)
     except Exception:  # as in read_image, which is the one to report the damage
@@ -150,7 +150,7 @@ def _eight_bits(image: Image.Image, grey_range: GreyRange | None, rule: Rule) ->
     from PIL import Image
 
     if image.mode == "F" and grey_range is None:
-        raise ValueError("floating-point pixels have no known range; convert the file to 8 or 16 bits")
+        raise ValueError("floating-point pixels have no known range; give images.grey_range, or convert to 8 bits")
     values = deep_values(image)
     low, high = grey_range or FULL_RANGE
     if rule is Rule.PILLOW and "transparency" in image.info:

@@ -16,6 +16,7 @@ from proxyless.data.dataset import ImageData
 from proxyless.data.fingerprints import FILE, PIXELS, digests_of_files
 from proxyless.data.folder import FileList, list_folder, list_test
 from proxyless.data.folder_source import SPLITS, check_damage, files_of
+from proxyless.data.greys import range_of
 from proxyless.data.loaders import Split
 from proxyless.data.pixels import Block
 from proxyless.data.preprocessing import Preprocessing
@@ -66,10 +67,13 @@ def same_images(root: Path, record: Mapping[str, Any], fingerprints: Fingerprint
 
 @dataclass(frozen=True)
 class Unseen:
-    """The images of a set that a network was not made with, and how many it was."""
+    """The images of a set that a network was not made with, and how many it was. ``deep``: whether there are greys of
+    16 or 32 bits among them, though it was made with none.
+    """
 
     split: Split
     seen: int
+    deep: bool = False
 
 
 def unseen_files(
@@ -89,7 +93,8 @@ def unseen_files(
     kept = checked.files.where(new)
     _check_any(root, new)
     split = Split(files_of(base, kept, preprocessing.squares), torch.from_numpy(kept.labels), "")
-    return Unseen(split, int((~new).sum()))
+    deep = preprocessing.grey_range is None and range_of(base, kept.names) is not None
+    return Unseen(split, int((~new).sum()), deep)
 
 
 def unseen_images(source: str, images: ImageData, fingerprints: Fingerprints | None) -> Unseen:
