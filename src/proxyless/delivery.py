@@ -213,6 +213,7 @@ def _checked(job: Job, architecture: Architecture) -> dict[str, Any]:
         "latency_high_ms": measured.high_ms if measured else None,
         "architecture": space.describe(architecture),
         "data": images.source,
+        "data_remarks": images.findings.remarks(),
         "device": describe_device(target),
         "onnx_max_difference": exported.difference,
         "subnormal_weights": exported.subnormals,

@@ -127,7 +127,7 @@ def test_the_line_says_what_was_found_and_what_was_left_out(tmp_path: Path, writ
     write_images(tmp_path / "train" / "dog" / "puppy", 5)
     line = data.load(tmp_path).remarks()[0]
     assert line.startswith("2 classes; images: 29 train, 6 valid, 8 test; 5 images lie in subfolders of their class")
-    assert line.endswith("left out: 1 not an image that can be opened (.txt)")
+    assert line.endswith("left out: not an image that can be opened (.txt) 1")
 
 
 def test_whatever_pillow_opens_is_read_by_suffix_or_by_signature(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ def summary(values: Mapping[str, Any], run: Path) -> str:
     ]
     if values.get("test_accuracy_device_file") is not None:
         lines.insert(2, ("", f"{values['test_accuracy_device_file']:.2%} as {values['device_file']}"))
+    lines += [("caution", text) for text in values.get("data_remarks", ())]
     about_int8 = values.get("int8") or {}
     lines += [("caution", text) for text in about_int8.get("cautions", ())]
     device = values["device"]["name"]

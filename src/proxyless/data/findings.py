@@ -87,9 +87,9 @@ class Findings:
 
 
 def left_out_in_words(left_out: Mapping[str, Mapping[str, Any]]) -> str:
-    """``3 not an image that can be opened (.txt), 1 hidden or of the system``; empty where nothing was."""
+    """``not an image that can be opened (.txt) 3, hidden or of the system 1``; empty where nothing was."""
     return ", ".join(
-        f"{found['count']:,} {reason}{_suffixes(found['examples']) if reason == NOT_AN_IMAGE else ''}"
+        f"{reason}{_suffixes(found['examples']) if reason == NOT_AN_IMAGE else ''} {found['count']:,}"
         for reason, found in left_out.items()
     )
 
