@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from proxyless.int8 import Comparison, Times, Trial, best, cautions, described
+from proxyless.int8 import Comparison, Times, Trial, best, cautions, described, lost
 from proxyless.latency.rounds import Interval
 
 LABELS = torch.arange(200) % 2
@@ -70,3 +70,8 @@ def test_the_file_to_use_is_the_quicker_one_where_int8_loses_nothing(int8, float
     assert values["use"] == use
     assert len(values["cautions"]) == (use == "model.onnx")
     assert (values["latency_ms"], values["latency_float32_ms"]) == (int8[0], float32[0])
+
+
+def test_each_file_that_loses_more_than_a_point_has_its_sentence():
+    found = {"model.onnx": 0.9, "model.int8.onnx": 0.884, "model.int8.tflite": None, "model.tflite": 0.89}
+    assert lost(found, 0.9) == ["model.int8.onnx loses 1.6 points of accuracy against PyTorch"]

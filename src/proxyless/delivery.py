@@ -284,6 +284,10 @@ def evaluate(run: RunFolder, source: str | None = None) -> dict[str, Any]:
     if len(matrix) != len(description["classes"]):
         raise ProxylessError(f"{run.model}: has {len(description['classes'])} classes, the network {len(matrix)}")
     classes = by_class(matrix, description["classes"])
+    found = {
+        path.name: None if deployment.not_runnable(path) else deployment.accuracy(path, batches)
+        for path in run.models()
+    }
     return {
         "data": source or read_data(run)["source"],
         "note": chosen.note,
@@ -292,9 +296,7 @@ def evaluate(run: RunFolder, source: str | None = None) -> dict[str, Any]:
         "test_balanced_accuracy": classes["balanced_accuracy"],
         "worst_class": classes["worst_class"],
         "classes_without_test_images": classes["classes_without_images"],
-        "test_accuracy_files": {
-            path.name: None if deployment.not_runnable(path) else deployment.accuracy(path, batches)
-            for path in run.models()
-        },
+        "test_accuracy_files": found,
+        "cautions": int8.lost(found, accuracy(matrix)),
         "test_loss": loss,
     }

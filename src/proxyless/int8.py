@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,6 +119,19 @@ def cautions(name: str, float32: str, comparison: Comparison, times: Times | Non
             f" use {float32} instead"
         )
     return found
+
+
+def lost(found: Mapping[str, float | None], reference: float) -> list[str]:
+    """A sentence for each file whose accuracy is more than a point below PyTorch's, ``reference``.
+
+    Args:
+        found: accuracies by file, None where it is not known.
+    """
+    return [
+        f"{name} loses {100 * (reference - accuracy):.1f} points of accuracy against PyTorch"
+        for name, accuracy in found.items()
+        if accuracy is not None and loses(accuracy, reference)
+    ]
 
 
 def described(

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from proxyless import ProxylessError, Supernet
+from proxyless import ProxylessError, Supernet, deployment
 from proxyless.architecture import derive
 from proxyless.export import litert, litert_session
+from proxyless.run_folder import RunFolder
 
 pytest.importorskip("litert_torch", reason="LiteRT is not installed: pip install 'proxyless[litert]'")
 
@@ -36,12 +37,48 @@ def test_int8_takes_its_ranges_from_all_the_images(tiny_net, tmp_path):
     images, scales = torch.rand(6, 2, 6, 6), []
     for largest in (1.0, 10.0):
         images[-1] *= largest
-        litert.export(network, images, path, int8=True)
-        session = litert_session.Session(path.read_bytes())
+        litert.export(network, images, path)
+        session = litert_session.Session(litert.quantized(path.read_bytes(), litert.samples(images, 1)))
         scales.append(float(session.inputs["args_0"]["quantization"][0]))
     assert scales[1] > 1.2 * scales[0]
     reference = expected(network, images[:-1])
     assert np.abs(litert_session.run(session, images[:-1].numpy()) - reference).max() < 0.1 * np.abs(reference).max()
+
+
+def test_weights_below_the_normal_numbers_are_zero_in_the_file_and_stay_in_the_network():
+    from ai_edge_litert.interpreter import Interpreter
+
+    network = nn.Conv2d(2, 4, 3).eval()
+    with torch.no_grad():
+        network.weight[0] = 1e-39
+    interpreter = Interpreter(model_content=litert.to_tflite(network, [torch.rand(1, 2, 6, 6)]))
+    interpreter.allocate_tensors()
+    found = [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_tensor_details() if detail["name"]]
+    (weights,) = [values for values in found if values.shape == (4, 3, 3, 2)]
+    assert np.count_nonzero(weights) == 54
+    assert (np.abs(weights[weights != 0]) > 1.2e-38).all()
+    assert (network.weight[0] == 1e-39).all()
+
+
+def test_samples_fill_whole_inferences():
+    images = torch.arange(7.0).reshape(7, 1, 1, 1).expand(7, 2, 3, 4)
+    found = litert.samples(images, 3)
+    assert [[array.shape for array in sample] for sample in found] == [[(3, 3, 4, 2)]] * 2
+    assert [sample[0][:, 0, 0, 0].tolist() for sample in litert.samples(images[:2], 3)] == [[0.0, 1.0, 0.0]]
+
+
+def test_an_int8_file_is_compared_with_the_float32_one_that_is_written_beside_it(tiny_net, tmp_path):
+    network, images, run = derive(Supernet(tiny_net), [1, 0]), torch.rand(12, 2, 6, 6), RunFolder(tmp_path)
+    with torch.no_grad():
+        labels = network.eval()(images).argmax(dim=1)
+    samples = deployment.Samples(images, [(images, labels)], images[:4])
+    comparison = deployment.write(run, run.tflite_int8, network, samples, batch=2)
+    assert comparison is not None
+    assert (comparison.images, comparison.accuracy) == (12, 1.0)
+    assert comparison.best.accuracy == deployment.accuracy(run.tflite_int8, [(images, labels)])
+    assert run.tflite.stat().st_size > 0
+    times = deployment.briefly_measured(run.tflite_int8, run.tflite, (2, 2, 6, 6))
+    assert times.int8.ms > 0 < times.float32.ms
 
 
 def test_a_file_that_computes_something_else_is_not_written(tiny_net, tmp_path, monkeypatch):

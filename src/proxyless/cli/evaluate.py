@@ -31,4 +31,5 @@ def run(parsed: argparse.Namespace) -> Answer:
     ]
     for name, accuracy in values["test_accuracy_files"].items():
         lines.append((name, "what runs it is not installed" if accuracy is None else f"{accuracy:.2%}"))
+    lines += [("caution", caution) for caution in values["cautions"]]
     return Answer(rows(lines, 17), {"run": parsed.run_folder, **values})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from proxyless import files
 from proxyless.errors import ProxylessError, first_line
 from proxyless.export.litert_session import SIGNATURE, Session, imported, run
+from proxyless.export.plain import TINY
 from proxyless.export.silence import silence
 from proxyless.modes import evaluation
 
@@ -26,7 +28,7 @@ def to_tflite(module: nn.Module, inputs: Sequence[Tensor]) -> bytes:
     litert_torch = imported("litert_torch")
     wrapped = _ChannelsLast(module)
     try:
-        with silence(), evaluation(wrapped):
+        with silence(), evaluation(wrapped), _without_subnormals(module):
             model = litert_torch.convert(wrapped, tuple(channels_last(x).contiguous() for x in inputs))
             return bytes(model.model_content())
     except Exception as error:  # PyTorch's exporter, JAX and the converter raise errors of many kinds
@@ -85,6 +87,24 @@ def export(network: nn.Module, images: Tensor, path: Path, *, batch: int = 1) ->
 def channels_last(x: Tensor) -> Tensor:
     """(batch, channels, height, width) as (batch, height, width, channels); other tensors as they are."""
     return x.permute(0, 2, 3, 1) if x.ndim == 4 else x
+
+
+@contextmanager
+def _without_subnormals(module: nn.Module) -> Iterator[None]:
+    """``module`` computes with zeros in place of weights that are too small for a normal number, for the time being."""
+    before: list[tuple[Tensor, Tensor]] = []
+    for tensor in [*module.parameters(), *module.buffers()]:
+        if tensor.dtype == torch.float32:
+            values = tensor.detach()
+            small = (values.abs() < TINY) & (values != 0)
+            if small.any():
+                before.append((values, values.clone()))
+                values.masked_fill_(small, 0.0)
+    try:
+        yield
+    finally:
+        for values, kept in before:
+            values.copy_(kept)
 
 
 class _ChannelsLast(nn.Module):
