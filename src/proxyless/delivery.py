@@ -173,7 +173,7 @@ def _checked(job: Job, architecture: Architecture) -> dict[str, Any]:
     if hasattr(space, "timm_arguments"):
         describe["timm"] = space.timm_arguments(architecture)
     files.write_json(run.model, describe)
-    batches = Batches(images, settings.training.batch_size, settings.seed, torch.device("cpu"))
+    batches = Batches(images, settings.training.batch_size, settings.seed, torch.device("cpu"), note=job.log.note)
     handed_over = deployment.device_file(run, target)
     quantised = handed_over is not None and deployment.is_int8(run, handed_over)
     samples = _samples(images, settings, int8=quantised)

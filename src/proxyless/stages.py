@@ -22,6 +22,8 @@ from proxyless.errors import ProxylessError
 from proxyless.kept import Kept
 from proxyless.latency import measure as measuring
 from proxyless.latency.device import Device
+from proxyless.latency.quota import cpu_quota
+from proxyless.latency.system import usable_cores
 from proxyless.latency.table import LatencyTable, MeasuredNetwork
 from proxyless.progress import Reporter
 from proxyless.run_folder import RunFolder
@@ -130,6 +132,20 @@ def _balanced(job: Job, batch_size: int, seed: int) -> Batches:
 def processor() -> torch.device:
     """Where search and training compute: the first CUDA GPU, or the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def _within_quota() -> Iterator[None]:
+    """Where processor time is rationed, PyTorch has no more threads than the quota keeps busy: more would use it up
+    sooner and then all stand still.
+    """
+    threads = torch.get_num_threads()
+    if cpu_quota() is not None:
+        torch.set_num_threads(min(threads, usable_cores()))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _on(network: nn.Module, processor: torch.device) -> nn.Module:
@@ -251,7 +267,7 @@ def run_search(job: Job, supernet: Supernet, account: Callable[[], None]) -> Non
         advance=job.log.advance,
     )
     kept.resume(loop, "search", job.log)
-    with batches:
+    with batches, _within_quota():
         loop.run()
     supernet.cpu()
 
@@ -337,7 +353,7 @@ def run_training(job: Job, architecture: Architecture, account: Callable[[], Non
         advance=job.log.advance,
     )
     kept.resume(loop, "training", job.log)
-    with batches:
+    with batches, _within_quota():
         trained = loop.run().cpu().eval()
     with files.replacing(run.weights) as temporary:
         temporary.write_bytes(save({name: value.contiguous() for name, value in trained.state_dict().items()}))

@@ -1,6 +1,8 @@
 import json
 
+from proxyless.latency import system
 from proxyless.latency.device import Device, device
+from proxyless.latency.held import Held
 from proxyless.latency.rounds import Round
 from proxyless.latency.store import Store
 
@@ -48,3 +50,18 @@ def test_a_line_cut_off_by_a_kill_costs_no_other_round(tmp_path):
     store = Store(tmp_path, device("cpu"))  # of the next process
     store.add(ROUNDS[1])
     assert [r for r in store.load() if r.bursts] == ROUNDS
+
+
+def test_what_held_a_round_up_comes_back_with_it_and_rounds_of_before_were_not_held_up(tmp_path):
+    held = Round({"a": 1.0}, 0.0, "x", Held(throttled=3, throttled_s=0.25, stolen=0.1, stopped_s=0.5))
+    store = Store(tmp_path, device("cpu"))
+    store.add(held)
+    store.add(Round({"a": 1.0}, 0.0, "x"))
+    assert store.load() == [held, Round({"a": 1.0}, 0.0, "x")]
+    assert [line.count('"held"') for line in store.path.read_text().splitlines()] == [0, 1, 0]
+
+
+def test_rounds_under_a_quota_are_kept_apart_from_those_without(tmp_path, monkeypatch):
+    whole = Store(tmp_path, device("cpu"))
+    monkeypatch.setattr(system, "cpu_quota", lambda: 0.5)
+    assert Store(tmp_path, device("cpu")).path != whole.path

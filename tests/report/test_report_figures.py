@@ -52,6 +52,16 @@ def test_a_busy_machine_and_predicted_candidates_are_told(run: Path) -> None:
     assert "Candidates predicted, not measured" in page
 
 
+def test_what_held_measuring_up_is_told(run: Path) -> None:
+    assert "CPU quota" not in render(read_run(run))
+    latency = json.loads((run / "latency.json").read_text())
+    held = {"quota": 0.5, "throttled": 16, "throttled_s": 3.21, "stolen": 0.125, "stopped_s": 2.0}
+    change(run / "latency.json", conditions=latency["conditions"] | {"disturbed": 16, "busy": True} | held)
+    page = render(read_run(run))
+    for told in ("0.5 cores", "16, for 3.2 s", "12.5", "2.0 s", "disturbed and yet used: a CPU quota held them up"):
+        assert told in page, told
+
+
 def test_spread_is_what_is_left_after_the_best_factor() -> None:
     measured = np.array([1.0, 2.0, 4.0, 3.0])
     assert prediction_errors(list(zip(measured, 1.3 * measured, strict=True))).spread == pytest.approx(0, abs=1e-12)

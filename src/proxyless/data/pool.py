@@ -137,7 +137,7 @@ class Pool:
         else:
             try:
                 sources = {name: self.sources[name] for name in self.apart}
-                self.workers = Workers(sources, self.count, patience_s=self.patience_s, note=self._heard)
+                self.workers = Workers(sources, self.count, patience_s=self.patience_s)
             except OSError as error:
                 self._alone(f"processes that load images cannot be started ({error})")
         return self.workers is not None
@@ -168,11 +168,14 @@ class Pool:
             self._alone(str(ended))
             return
         for answer in answers:
+            if isinstance(answer, str):
+                self._heard(answer)
+                continue
+            self.waited_s = 0.0
             stream = self.streams.pop(answer.key, None)
             if stream is not None:
                 stream.made[answer.key] = answer.batch or answer.failure
         if answers:
-            self.waited_s = 0.0
             return
         # Added up, not read off a clock: while this process is stopped, nobody waits.
         self.waited_s += min(tick_s, time.monotonic() - started)

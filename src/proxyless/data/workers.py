@@ -20,7 +20,7 @@ import torch
 
 from proxyless.data.main_guard import MEND
 from proxyless.data.sharing import Layout, Memory, Shared, bytes_of
-from proxyless.data.watch import Note, Watch
+from proxyless.data.watch import Watch
 from proxyless.errors import ProxylessError, first_line
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -73,8 +73,7 @@ class Workers:
         ProxylessError: this process is itself one that is just being started, by a script without a main guard.
     """
 
-    def __init__(self, sources: Mapping[str, Source], count: int, *, patience_s: float, note: Note) -> None:
-        self.note = note
+    def __init__(self, sources: Mapping[str, Source], count: int, *, patience_s: float) -> None:
         self.channels: list[connection.Connection] = []
         self.processes: list[BaseProcess] = []
         self.asked: list[set[int]] = []
@@ -130,24 +129,21 @@ class Workers:
         except OSError:
             raise Ended(self._how(least)) from None
 
-    def answers(self, timeout_s: float) -> list[Answer]:
-        """What has been made by now, waited for at most ``timeout_s``.
+    def answers(self, timeout_s: float) -> list[Answer | str]:
+        """What has been made by now, waited for at most ``timeout_s``, and what a process has to say, in a line.
 
         Raises:
             Ended: a process has.
         """
         ready = connection.wait([*self.channels, *(process.sentinel for process in self.processes)], timeout_s)
-        found = []
+        found: list[Answer | str] = []
         for worker, channel in enumerate(self.channels):
             if channel in ready:
                 try:
                     message = channel.recv()
                 except (EOFError, OSError):
                     raise Ended(self._how(worker)) from None
-                if isinstance(message, str):
-                    self.note(message)
-                else:
-                    found.append(self._answer(worker, *message))
+                found.append(message if isinstance(message, str) else self._answer(worker, *message))
             elif self.processes[worker].sentinel in ready:
                 raise Ended(self._how(worker))
         return found

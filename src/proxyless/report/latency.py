@@ -273,7 +273,9 @@ def _conditions(run: RunFiles) -> list[tuple[str, str]]:
     if rounds is not None and disturbed is not None:
         text = f"{rounds:.0f}, of them {disturbed:.0f} disturbed"
         if conditions.get("busy"):
-            text += " and yet used: the machine was busy, do not trust these latencies"
+            held_up = (number(conditions.get("throttled")) or 0) >= disturbed
+            why = "a CPU quota held them up" if held_up else "the machine was busy"
+            text += f" and yet used: {why}, do not trust these latencies"
         found.append(("Rounds", text))
     other = number(conditions.get("other_cores"))
     if other is not None:
@@ -293,7 +295,7 @@ def _held_up(conditions: Mapping[str, Any]) -> list[tuple[str, str]]:
     quota, throttled, throttled_s, stolen, stopped_s = (number(conditions.get(name)) for name in names)
     found = []
     if quota is not None:
-        found.append(("CPU quota", f"{significant(quota)} cores"))
+        found.append(("CPU quota", f"{quota:g} cores"))
     if throttled:
         found.append(("Rounds held up by a CPU quota", f"{throttled:.0f}, for {significant(throttled_s or 0.0, 2)} s"))
     if stolen:
