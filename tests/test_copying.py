@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 from proxyless import Choice, ProxylessError, Supernet, derive
-from proxyless.copying import copied
+from proxyless.copying import copied, unparametrized
+from proxyless.export.onnx import to_onnx
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -89,3 +90,18 @@ def test_what_is_not_taken_need_not_be_copied():
     assert derive(network, [0])(torch.zeros(1, 3)).shape == (1, 3)
     with pytest.raises(ProxylessError, match=r"^candidate bad of choice 0 cannot be copied"):
         derive(network, [1])
+
+
+@pytest.mark.parametrize("kind", ["parametrized weight_norm", "parametrized spectral_norm", "parametrized orthogonal"])
+def test_weights_are_made_plain_in_a_copy_alone(kind):
+    torch.manual_seed(0)
+    network = nn.Sequential(KINDS[kind](nn.Linear(3, 3)), nn.Linear(3, 3))
+    run(network, "backward")
+    made = unparametrized(network)
+    x = torch.randn(4, 3)
+    assert torch.allclose(made(x), network.eval()(x), atol=1e-6)
+    assert set(dict(made.named_parameters())) == {"0.weight", "0.bias", "1.weight", "1.bias"}
+    assert to_onnx(network, [x])
+    network(x).sum().backward()  # the original has its parametrization still
+    assert all(p.grad is not None for p in network.parameters())
+    assert unparametrized(network[1]) is network[1]

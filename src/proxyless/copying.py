@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 from proxyless.errors import ProxylessError, first_line
@@ -29,7 +30,7 @@ def copied(module: Module, memo: dict[int, Any] | None = None, *, called: str = 
     """
     try:
         with _WithoutGraph():
-            return copy.deepcopy(module, memo)
+            result = copy.deepcopy(module, memo)
     except Exception as error:  # of whatever kind the part that cannot be copied raises
         name, part = _culprit(module)
         what = f"{name} of {called}" if name else called
@@ -37,6 +38,25 @@ def copied(module: Module, memo: dict[int, Any] | None = None, *, called: str = 
             f"{what} cannot be copied ({first_line(error)}): let {type(part).__name__} hold nothing but tensors and"
             " plain values; of norms of weights, those of torch.nn.utils.parametrizations work"
         ) from error
+    for part in result.modules():
+        if parametrize.is_parametrized(part):
+            # Each parametrized module has a class of its own, which loses its properties with the parametrization.
+            kind = type(part)
+            own = {name: value for name, value in vars(kind).items() if name not in ("__dict__", "__weakref__")}
+            part.__class__ = type(kind.__name__, kind.__bases__, own)
+    return result
+
+
+def unparametrized(module: nn.Module) -> nn.Module:
+    """``module``, or a copy in evaluation mode whose weights are as its parametrizations make them, which it lacks."""
+    if not any(parametrize.is_parametrized(part) for part in module.modules()):
+        return module
+    result = copied(module).eval()
+    for part in list(result.modules()):
+        if parametrize.is_parametrized(part):
+            for name in list(part.parametrizations):  # type: ignore[arg-type]  # a dict of modules
+                parametrize.remove_parametrizations(part, name, leave_parametrized=True)
+    return result
 
 
 class _WithoutGraph(TorchFunctionMode):

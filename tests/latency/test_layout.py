@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from proxyless import Choice, ProxylessError, Supernet, Zero, derive
 from proxyless.latency.calibration import calibrated
 from proxyless.latency.layout import layout, spread_paths
 from proxyless.latency.operators import count_macs, example_inputs
+from proxyless.latency.results import Manifest, Results, table_of
 from proxyless.latency.rounds import Interval
 from proxyless.latency.table import MeasuredNetwork
 
@@ -174,3 +176,23 @@ def test_a_choice_in_a_candidate_and_one_of_whole_numbers_have_no_latency_table(
     with pytest.raises(ProxylessError, match=r"choice embed is given a tensor of torch\.int64"):
         layout(Supernet(Whole()), SHAPES)
     assert Supernet(Whole()).input_shapes(torch.zeros(SHAPES[0])) == {"embed": SHAPES}
+
+
+def test_a_network_of_half_precision_is_told_how_it_can_be_timed():
+    with pytest.raises(ProxylessError, match=r"weights of torch\.float16: .* make it \.float\(\)"):
+        layout(Supernet(Net().half()), SHAPES)
+
+
+def test_results_of_a_bundle_are_those_of_all_runs():
+    supernet = Supernet(Siamese())
+    found = layout(supernet, SHAPES)
+    files = {key: f"operators/{number}.onnx" for number, key in enumerate(found.operators)}
+    times = {str(number): Interval(1.0 + number, 0.5, 9.0) for number in range(len(files))}
+    manifest = Manifest("1", "own", {}, (2, 6, 6), 1, "float32", found.candidates, files, ())
+    device = {"name": "d", "runtime": "r", "runtime_version": "1", "machine": "m"}
+    table = table_of(Results(Path("r.json"), manifest, device, times, {}), supernet)
+    numbers = [list(found.operators).index(key) for key in found.candidates["trunk"]["k1"].split("+")]
+    assert table.entries["trunk"]["k1"].ms == sum(1.0 + number for number in numbers)
+    del times[str(numbers[-1])]
+    with pytest.raises(ProxylessError, match=r"no time of k1 of choice trunk, which is operators/"):
+        table_of(Results(Path("r.json"), manifest, device, times, {}), supernet)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from proxyless import files
+from proxyless.copying import unparametrized
 from proxyless.errors import ProxylessError, first_line
 from proxyless.export.onnx_session import input_names, run, session
 from proxyless.export.plain import OPSET, with_lowest_versions, without_subnormals
@@ -64,6 +65,7 @@ def _converted(module: nn.Module, inputs: Sequence[Tensor], dynamic_batch: bool 
 
 
 def _traced(module: nn.Module, inputs: Sequence[Tensor], dynamic_batch: bool) -> bytes:
+    module = unparametrized(module)
     names = input_names(len(inputs))
     axes = {name: {0: "batch"} for name in [*names, "output"]} if dynamic_batch else None
     buffer = io.BytesIO()

@@ -109,8 +109,12 @@ def layout(supernet: Supernet, shapes: Shapes) -> Layout:
 
     Raises:
         ContractError: what a choice runs depends on what others take, or it is given tensors of another type than
-            float32; names it.
+            float32, or has weights of another; names it.
     """
+    for dtype in {weight.dtype for weight in supernet.weights() if weight.dtype.is_floating_point} - {torch.float32}:
+        raise ContractError(
+            f"the network has weights of {dtype}: candidates are timed from float32, so make it .float()"
+        )
     runs = inspect(supernet.network, supernet.choices, Inputs(example_inputs(shapes))).always()
     operators: dict[str, Operator] = {}
     candidates: dict[str, dict[str, str | None]] = {}
