@@ -40,6 +40,7 @@ WRITTEN = ("manifest.json", "run.py", "operators/0123456789abcdef01234567.tflite
 
 RUNNER = (
     "export/onnxruntime_import.py",
+    "latency/stopping.py",
     *(f"latency/{name}.py" for name in ("system_files", "quota", "system", "steady", "held", "rounds", "timing")),
     *(f"latency/{name}.py" for name in ("loadings", "bundle_runner")),
 )

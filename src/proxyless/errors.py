@@ -19,6 +19,9 @@ class ProxylessError(Exception):
     written as escapes.
     """
 
+    exit_code = 2
+    """Of the command line."""
+
     def __str__(self) -> str:
         text = one_line(super().__str__())
         if len(text) > LONGEST:
@@ -29,6 +32,12 @@ class ProxylessError(Exception):
 def one_line(text: str) -> str:
     """``text`` without characters that would break a line or steer a terminal: these are written as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+class Incomplete(ProxylessError):  # noqa: N818  (what was asked for came about, but for a part)
+    """Some of what was asked for could not be made; the rest is there, and the same command tries the part again."""
+
+    exit_code = 1
 
 
 class ContractError(ProxylessError, ValueError):

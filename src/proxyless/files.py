@@ -17,11 +17,13 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+from proxyless.errors import ProxylessError
 from proxyless.reading import read_json, read_json_lines
 
 __all__ = [
     "PARTIAL",
     "append_json_line",
+    "from_home",
     "is_partial",
     "keep_lines",
     "read_json",
@@ -54,13 +56,25 @@ def replacing(path: str | Path) -> Iterator[Path]:
     umask = os.umask(0)
     os.umask(umask)
     try:
-        yield temporary
-        os.chmod(temporary, 0o666 & ~umask)
-        sync(temporary)
-        os.replace(temporary, path)
+        with _naming(path):
+            yield temporary
+            os.chmod(temporary, 0o666 & ~umask)
+            sync(temporary)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     sync(path.parent)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """An error of the system says which file it is about, as that of a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def sync(path: Path) -> None:
@@ -81,6 +95,18 @@ def sync(path: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def from_home(path: str | Path) -> Path:
+    """``path`` with the folder that ``~`` stands for.
+
+    Raises:
+        ProxylessError: nobody knows which that is, as in a container without a HOME.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ProxylessError(f"{path}: the home folder is not known here; give the whole path") from None
 
 
 def is_partial(path: Path) -> bool:
@@ -116,7 +142,7 @@ def append_json_line(path: str | Path, value: Mapping[str, Any]) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = json.dumps(value, allow_nan=False).encode() + b"\n"
-    with path.open("a+b", buffering=0) as file:
+    with _naming(path), path.open("a+b", buffering=0) as file:
         if fcntl is not None:
             with suppress(OSError):  # a file system without locks: its last line may be seen half-written
                 fcntl.flock(file, fcntl.LOCK_EX)

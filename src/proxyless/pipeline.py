@@ -192,7 +192,7 @@ def _device(settings: Settings) -> Device:
 def _load(settings: Settings, log: Reporter, run: RunFolder) -> ImageData:
     if not settings.data:
         raise ProxylessError(f"no data: give --data, a folder of images or one of {', '.join(sorted(data.PUBLISHED))}")
-    if run.config.exists() and settings.data not in data.PUBLISHED and not Path(settings.data).expanduser().exists():
+    if run.config.exists() and settings.data not in data.PUBLISHED and not files.from_home(settings.data).exists():
         raise ProxylessError(
             f"{settings.data}: no such folder; where the images of the run {run.path} are now, say with --data"
         )
@@ -278,7 +278,7 @@ def _resolved(settings: Settings, images: ImageData, space: Space) -> Settings:
     def epochs(chosen: int | None, seen: int, most: int) -> int:
         return max(1, min(most, round(seen / count))) if chosen is None else chosen
 
-    source = Path(settings.data).expanduser()
+    source = files.from_home(settings.data)
     chosen = settings.search
     values: dict[str, Any] = {
         "data": str(source.resolve()) if images.source == str(source.resolve()) else settings.data,
@@ -294,7 +294,7 @@ def _resolved(settings: Settings, images: ImageData, space: Space) -> Settings:
     values |= {"space.name": space.name, "images.crop_scale": images.augmentation.min_scale}
     target = _device(settings)
     if target.runtime == TABLE_FILE:
-        values["device"] = str(Path(target.name).expanduser().resolve())
+        values["device"] = str(files.from_home(target.name).resolve())
     values |= {"measure.threads": target.threads, "measure.batch": target.batch} if target.here else {}
     settings = settings.replace(values)
     steps = max(1, schedule(settings).architecture_steps(max(1, count // chosen.batch_size)))
@@ -322,16 +322,27 @@ def _measured(settings: Settings, supernet: Supernet, space: Space, target: Devi
         effort=effort(settings),
         networks=chosen.networks,
         share=chosen.share,
-        cache=Path(chosen.cache).expanduser() if chosen.cache else None,
+        cache=_cache(chosen.cache, log),
         advance=lambda share: log.advance(share, 1.0, {}),
     )
     warn(measuring.Conditions(**table.conditions), log)
     return table
 
 
+def _cache(folder: str | None, log: Reporter) -> Path | None:
+    """Where measured candidates are kept; None where they cannot be, which only costs time."""
+    if not folder:
+        return None
+    try:
+        return files.from_home(folder)
+    except ProxylessError as error:
+        log.note(f"measured candidates are not kept for other runs: {error}, by --measure-cache")
+        return None
+
+
 def _from_file(target: Device, supernet: Supernet, space: Space) -> LatencyTable:
     """A table that was measured elsewhere, once it is sure to be of this space."""
-    table = LatencyTable.load(Path(target.name).expanduser())
+    table = LatencyTable.load(files.from_home(target.name))
     try:
         table.check(supernet)
     except ProxylessError as error:

@@ -72,7 +72,7 @@ def evaluated(run: RunFolder, description: Mapping[str, Any], source: str | None
         ProxylessError: there are no such images, or they are of other classes.
     """
     record = read_data(run)
-    if source is None or record["source"] in (source, str(Path(source).expanduser().resolve())):
+    if source is None or record["source"] in (source, str(files.from_home(source).resolve())):
         return Evaluated(recorded_data(run, check=("test",)).loader("test", batch_size=BATCH), None)
     preprocessing = data.Preprocessing.from_dict(description["preprocessing"])
     known = _fingerprints(run, record)

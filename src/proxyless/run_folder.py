@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from proxyless import files, lock, place, settings
 from proxyless.errors import ProxylessError
+from proxyless.progress import described
 from proxyless.settings import Settings
 
 
@@ -156,7 +157,13 @@ class RunFolder:
         if not self.path.is_dir():
             raise ProxylessError(f"{self.path}: no such run folder")
         with place.folder(self.path, self.written(), flag=""):
-            yield
+            try:
+                yield
+            except Exception as error:
+                if self.log.exists() and not isinstance(error, ProxylessError):
+                    with suppress(OSError):  # the disk may be full, and what is wrong is told to the user anyway
+                        files.append_json_line(self.log, {"event": "error", **described(error)})
+                raise
 
     def need(self, path: Path, made_by: str) -> Path:
         """``path``, which must be there.

@@ -12,9 +12,10 @@ from typing import NoReturn
 
 from proxyless import terminal
 from proxyless.cli import options
+from proxyless.cli.guard import guarded
 from proxyless.cli.output import Answer, as_json
 from proxyless.cli.parsing import CommandParser, PrintVersion
-from proxyless.errors import ProxylessError, meant
+from proxyless.errors import Incomplete, meant
 
 COMMANDS = {
     "search": "design a network for your images, device and latency budget",
@@ -29,8 +30,8 @@ COMMANDS = {
 }
 
 
-INSTALLED_AS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
-"""Packages whose name is not that of the module."""
+DEBUG = "--debug"
+"""Taken before the command and after it."""
 
 
 def parser() -> CommandParser:
@@ -40,14 +41,14 @@ def parser() -> CommandParser:
         description="Designs a neural network for your task and your device.",
         epilog="Start with: proxyless search --data digits --device cpu --latency 0.1 --out runs/first",
     )
-    _add_version(top)
+    _add_common(top)
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     for name, text in COMMANDS.items():
         module = import_module(f"proxyless.cli.{name}")
         command = commands.add_parser(name, help=text, description=f"{module.__doc__}".strip())
         module.add_arguments(command)
         command.add_argument("--json", action="store_true", help="Print the outcome as one JSON value.")
-        _add_version(command, hidden=True)
+        _add_common(command, hidden=True)
         command.set_defaults(run=partial(_answered, module.run))
         command.others = top.others = {**top.others, name: command}
     for command in top.others.values():
@@ -55,19 +56,24 @@ def parser() -> CommandParser:
     return top
 
 
-def _add_version(parser: CommandParser, *, hidden: bool = False) -> None:
+def _add_common(parser: CommandParser, *, hidden: bool = False) -> None:
     text = argparse.SUPPRESS if hidden else "print the version and exit"
     parser.add_argument("--version", action=PrintVersion, nargs=0, help=text)
+    text = "Of an error, show also where in the program it arose."
+    parser.add_argument(DEBUG, action="store_true", default=argparse.SUPPRESS, help=text)
 
 
 def _answered(run: Callable[[argparse.Namespace], Answer], parsed: argparse.Namespace) -> None:
     """Run a command and print its outcome."""
-    if not parsed.json:
-        terminal.say(run(parsed).text)
-        return
-    with terminal.outcome_alone():
+    if parsed.json:
+        with terminal.outcome_alone():
+            answer = run(parsed)
+        terminal.say(as_json(answer.value))
+    else:
         answer = run(parsed)
-    terminal.say(as_json(answer.value))
+        terminal.say(answer.text)
+    if answer.lacking:
+        raise Incomplete(answer.lacking)
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -102,29 +108,23 @@ def _without_command(top: CommandParser, words: Sequence[str]) -> NoReturn:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 2 after a user's mistake, 130 when interrupted."""
+    """Run one command; returns the exit code.
+
+    That is 0; 2 after a mistake of the user or an error of the system, 1 after one of ours or where only a part of what
+    was asked for came about; 128 and the number of the signal that ended it.
+    """
     terminal.prepare()
-    parsed = parse(sys.argv[1:] if arguments is None else arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    words = [word for word in given if word != DEBUG]
+    command = words[0] if words and words[0] in COMMANDS else ""
+    return guarded(partial(_run, words), command=command, debug=words != given, ending=arguments is None)
+
+
+def _run(words: Sequence[str]) -> None:
+    parsed = parse(words)
     for remark in () if getattr(parsed, "quiet", False) else parsed.remarks:
         terminal.tell(f"proxyless {parsed.command}: {remark}")
     # Read when PyTorch is loaded. Its threads wait for one another by spinning; where another process wants a core,
     # they spin through the time that the one they wait for would need.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-    try:
-        parsed.run(parsed)
-    except ProxylessError as error:
-        print(f"proxyless {parsed.command}: {error}", file=sys.stderr)
-        return 2
-    except ImportError as error:
-        name = (error.name or "").split(".")[0]
-        package = INSTALLED_AS.get(name, name)
-        print(f"proxyless {parsed.command}: {error}; pip install {package}", file=sys.stderr)
-        return 2
-    except OSError as error:  # a full disk, a folder that cannot be written
-        print(f"proxyless {parsed.command}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        resumed = parsed.command in ("search", "train", "measure")
-        print("\nstopped" + "; the same command goes on from here" * resumed, file=sys.stderr)
-        return 130
-    return 0
+    parsed.run(parsed)

@@ -17,10 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command comes to: in words, and as a value for ``--json``."""
+    """What a command comes to: in words, and as a value for ``--json``.
+
+    Args:
+        lacking: what of it could not be made, in one line; "" where all of it is there.
+    """
 
     text: str
     value: Any
+    lacking: str = ""
 
 
 def as_json(value: Any) -> str:

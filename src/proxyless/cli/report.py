@@ -26,12 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> Answer:
     from proxyless.report import write_report
+    from proxyless.run_folder import RunFolder
 
+    run = RunFolder(parsed.run_folder)
     source = None
     if parsed.data is not None:
         from proxyless.run_data import recorded_data
-        from proxyless.run_folder import RunFolder
 
-        source = recorded_data(RunFolder(parsed.run_folder), parsed.data).source
-    path = write_report(parsed.run_folder, parsed.against, source=source)
+        source = recorded_data(run, parsed.data).source
+    with run.at_work():
+        path = write_report(run.path, parsed.against, source=source)
     return Answer(one_line(str(path)), {"report": path})

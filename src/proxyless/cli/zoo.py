@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> Answer:
-    from proxyless import zoo
+    from proxyless import place, zoo
 
     if parsed.name is None and parsed.out is not None:
         raise ProxylessError(
@@ -31,6 +31,7 @@ def run(parsed: argparse.Namespace) -> Answer:
         architecture = zoo.architecture(parsed.name)
         if parsed.out is None:
             raise ProxylessError("give --out FILE for the architecture, or no name for the list")
+        place.check_file(parsed.out)
         architecture.save(parsed.out)
         return Answer(one_line(str(parsed.out)), {"architecture": parsed.out})
     lines = [f"{'network':<22}{'parameters':>12}{'MACs':>12}{'input':>7}{'top-1':>8}  latency by the paper"]

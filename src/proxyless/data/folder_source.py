@@ -24,6 +24,7 @@ from proxyless.data.preprocessing import Preprocessing, Squares
 from proxyless.data.scan import Progress, Scan, rearranged, sample_headers, scan, stored_bytes, usual_size
 from proxyless.data.splits import HoldOut, check_not_empty
 from proxyless.errors import ProxylessError
+from proxyless.files import from_home
 
 MEMORY_LIMIT_BYTES = 2 << 30
 SPLITS = ("train", "valid", "test")
@@ -242,7 +243,7 @@ def folder_loader(
     For evaluating on images that came after training; classes may be missing. Damaged files as in
     :func:`proxyless.data.load`.
     """
-    root = Path(folder).expanduser().resolve()
+    root = from_home(folder).resolve()
     if not root.is_dir():
         raise ProxylessError(f"{folder}: no such folder")
     files = list_classes(root, root, classes)

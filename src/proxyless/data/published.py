@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from proxyless import files
 from proxyless.errors import ProxylessError
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -71,7 +72,7 @@ class TorchvisionSource:
         from torchvision import datasets
 
         kind = getattr(datasets, self.dataset)
-        download_to = download_to.expanduser()
+        download_to = files.from_home(download_to)
         try:
             train = kind(root=download_to, download=True, **self.train)
             test = kind(root=download_to, download=True, **self.test)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from proxyless import files
 from proxyless.data.array_source import load_arrays
 from proxyless.data.dataset import ImageData, is_by_content
 from proxyless.data.decoding import Rule
@@ -131,7 +132,7 @@ def _check_unchanged(source: str | Path, data: ImageData, record: Mapping[str, A
 
 def folder(source: str | Path) -> Path:
     """The folder of images ``source``; that it is none is a :class:`ProxylessError`."""
-    path = Path(source).expanduser()
+    path = files.from_home(source)
     if path.is_dir():
         return path.resolve()
     if path.exists():

@@ -14,7 +14,6 @@ import math
 import multiprocessing
 import os
 import platform
-import signal
 import sys
 import tempfile
 import time
@@ -31,6 +30,7 @@ from proxyless.latency.held import Held
 from proxyless.latency.loadings import time_loadings
 from proxyless.latency.rounds import Conditions, Effort, Interval, Round, conditions, intervals, missing
 from proxyless.latency.steady import steady
+from proxyless.latency.stopping import leave_signals_to_parent, stoppable
 from proxyless.latency.system import machine, usable_cores
 from proxyless.latency.timing import METHOD, time_interleaved
 
@@ -46,16 +46,26 @@ class Mistake(Exception):  # noqa: N818  (shown to the user as one line, not rai
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Time a bundle; returns the exit code: 0, 2 after a mistake, 130 when interrupted."""
-    try:
-        measure(_parser().parse_args(arguments))
-    except (Mistake, OSError) as error:
-        print(f"run.py: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    return 0
+    """Time a bundle; returns the exit code: 0, 2 after a mistake, 1 after one of ours, else that of a signal."""
+    with stoppable(ending=arguments is None) as stop:
+        try:
+            measure(_parser().parse_args(arguments))
+            sys.stdout.flush()
+            return 0
+        except Exception as error:
+            code, line = _answer(error)
+        except KeyboardInterrupt:
+            code, line = stop.exit_code, ""
+        if stop.number is not None or not line:  # what was running may have ended for the same signal
+            code, line = stop.exit_code, "\nstopped; the same command goes on from here"
+        print(line, file=sys.stderr)
+        return code
+
+
+def _answer(error: Exception) -> tuple[int, str]:
+    if isinstance(error, Mistake | OSError):
+        return 2, f"run.py: {error}"
+    return 1, f"run.py: internal error: {type(error).__name__}: {error}"
 
 
 def measure(parsed: argparse.Namespace) -> None:
@@ -253,7 +263,7 @@ class Apart:
 
 def _loading(apart: Apart, order: Sequence[str], effort: Effort, into: Any) -> None:
     """What the process of a loading does: sends pairs of a kind and a value."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # its parent ends it
+    leave_signals_to_parent()
     try:
         runtime, loaded = _onnxruntime(), {}
         with steady(apart.setup["threads"]):
@@ -380,6 +390,8 @@ def write_whole(path: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import Path
 
+from proxyless import files
 from proxyless.errors import ProxylessError, meant
 from proxyless.latency import published
 
@@ -87,7 +87,7 @@ def device(name: str, *, threads: int | None = None, batch: int | None = None) -
     """
     known = DEVICES.get(name)
     if known is None:
-        if not (name.endswith(".json") or Path(name).expanduser().is_file()):
+        if not (name.endswith(".json") or files.from_home(name).is_file()):
             listed = f"there is {', '.join(DEVICES)}, or the file of a table{meant(name, DEVICES)}"
             raise ProxylessError(f"no device called {name!r}: {listed}")
         known = Device(name, TABLE_FILE)

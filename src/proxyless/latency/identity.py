@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
+from proxyless import files
 from proxyless.latency import published, timing
 from proxyless.latency.device import TABLE_FILE, Device
 from proxyless.latency.runtimes import PROGRAMS, gpu, runtime
@@ -23,7 +23,7 @@ def describe(device: Device) -> dict[str, Any]:
         ProxylessError: the runtime cannot be used here, or the table file cannot be read.
     """
     if device.runtime == TABLE_FILE:
-        return dict(LatencyTable.load(Path(device.name).expanduser()).device)
+        return dict(LatencyTable.load(files.from_home(device.name)).device)
     if not device.here:
         known = published.describe(device.name)
         return {

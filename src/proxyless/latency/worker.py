@@ -21,6 +21,7 @@ from proxyless.latency.device import Device, Precision
 from proxyless.latency.rounds import Effort, Round
 from proxyless.latency.runtimes import Prepared, runtime
 from proxyless.latency.steady import steady
+from proxyless.latency.stopping import leave_signals_to_parent
 from proxyless.latency.timing import time_interleaved
 
 PLAN = "plan.json"
@@ -28,6 +29,7 @@ PLAN = "plan.json"
 
 def main(folder: str) -> None:
     """Carry out the plan in ``folder``."""
+    leave_signals_to_parent()
     # Runtimes print; what the parent reads must not be among it.
     with os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1) as out:
         os.dup2(2, 1)
