@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from typing import NoReturn
@@ -29,6 +32,9 @@ COMMANDS = {
     "zoo": "the published networks",
 }
 
+
+COMPILED = "TORCHINDUCTOR_CACHE_DIR"
+"""Environment variable that names PyTorch's folder of compiled code."""
 
 DEBUG = "--debug"
 """Taken before the command and after it."""
@@ -127,4 +133,18 @@ def _run(words: Sequence[str]) -> None:
     # Read when PyTorch is loaded. Its threads wait for one another by spinning; where another process wants a core,
     # they spin through the time that the one they wait for would need.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-    parsed.run(parsed)
+    with _own_compiled_code():
+        parsed.run(parsed)
+
+
+@contextmanager
+def _own_compiled_code() -> Iterator[None]:
+    """PyTorch's folder of compiled code, which it makes in any case, is removed at the end; the user needs no name."""
+    if COMPILED in os.environ:
+        yield
+        return
+    os.environ[COMPILED] = os.path.join(tempfile.gettempdir(), f"proxyless-compiled-{os.getpid()}")
+    try:
+        yield
+    finally:
+        shutil.rmtree(os.environ.pop(COMPILED), ignore_errors=True)
