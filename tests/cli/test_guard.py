@@ -90,7 +90,7 @@ os.environ.pop("HOME", None)
 os.setuid(54321)
 with tempfile.TemporaryDirectory() as folder:
     words = "measure --device cpu-torch --image-size 8 --channels 1 --classes 2 --space-width 0.1 --measure-networks 4"
-    words += " --space-depths 1 1 1 1 1 1 --space-kernels 3 --space-expansions 2 --measure-rounds 2 --measure-limit-s 0"
+    words += " --space-depths 1 1 1 1 1 1 --space-kernels 3 5 --space-expansions 2 --measure-rounds 2 --measure-limit-s 0"
     sys.exit(main([*words.split(), "--out", folder + "/table.json"]))
 """
 
