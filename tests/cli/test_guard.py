@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import subprocess
 import sys
 
@@ -80,27 +79,6 @@ def test_a_full_standard_output_is_one_line():
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "No space left on device" in done.stderr
-
-
-NOBODY = """
-import os, sys, tempfile
-import proxyless.pipeline, proxyless.zoo
-from proxyless.cli import main
-os.environ.pop("HOME", None)
-os.setuid(54321)
-with tempfile.TemporaryDirectory() as folder:
-    words = "measure --device cpu-torch --image-size 8 --channels 1 --classes 2 --space-width 0.1 --measure-networks 4"
-    words += " --space-depths 1 1 1 1 1 1 --space-kernels 3 5 --space-expansions 2 --measure-rounds 2 --measure-limit-s 0"
-    sys.exit(main([*words.split(), "--out", folder + "/table.json"]))
-"""
-
-
-@pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="becomes another user")
-def test_without_a_home_a_table_is_measured_and_only_the_cache_is_missing():
-    """As in a container whose user is a number that nothing knows."""
-    done = subprocess.run([sys.executable, "-c", NOBODY], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "measured candidates are not kept for other runs" in done.stderr
 
 
 def test_a_home_that_nobody_knows_is_one_line(capfd):
