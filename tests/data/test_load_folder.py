@@ -228,6 +228,25 @@ def test_data_that_changed_since_the_record_is_an_error(divided: Path, write_ima
         data.load(divided, record={"seed": 0})
 
 
+@pytest.mark.parametrize(
+    "found",
+    [
+        [],
+        {"left_out": {"x": {}}},
+        {"left_out": {"x": {"count": "many", "examples": []}}},
+        {"shared": {"train": 3}},
+        {"shared": {"train/test": []}},
+        {"kinds": {"grey": 3}},
+        {"together": 3},
+        {"two_labels": None},
+    ],
+)
+def test_a_record_of_findings_that_is_damaged_is_one_line(divided: Path, found: object) -> None:
+    record = data.load(divided).describe() | {"found": found}
+    with pytest.raises(ProxylessError, match="record of it is damaged"):
+        data.load(divided, record=record)
+
+
 def test_sources_that_do_not_exist_are_named_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(ProxylessError, match=r"unknown data set 'fashion': known are cifar10, .*or give a folder"):
         data.load("fashion")

@@ -8,7 +8,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from proxyless.data.tree import NOT_AN_IMAGE
-from proxyless.errors import printable
+from proxyless.errors import printable, short
+
+
+KINDS = ("grey", "colour")
 
 
 @dataclass(frozen=True)
@@ -46,16 +49,19 @@ class Findings:
         """The inverse of :meth:`describe`; keys that are not there are empty.
 
         Raises:
-            TypeError, ValueError, AttributeError: it is not such a record.
+            TypeError, ValueError, AttributeError, KeyError: it is not such a record.
         """
+        folder, kinds, shared = record.get("folder"), record.get("kinds", {}), record.get("shared", {})
+        if set(kinds) not in (set(), set(KINDS)) or any(splits.count("/") != 1 for splits in shared):
+            raise ValueError(f"found: {short(kinds)} and {short(shared)}")
         return cls(
-            folder=record.get("folder"),
-            left_out={str(reason): dict(found) for reason, found in record.get("left_out", {}).items()},
+            folder=None if folder is None else str(folder),
+            left_out={str(reason): _left_out(found) for reason, found in record.get("left_out", {}).items()},
             in_subfolders=int(record.get("in_subfolders", 0)),
-            kinds={str(kind): int(count) for kind, count in record.get("kinds", {}).items()},
+            kinds={str(kind): int(count) for kind, count in kinds.items()},
             read_as=str(record.get("read_as", "")),
             upper_bits=bool(record.get("upper_bits", False)),
-            shared={str(splits): int(count) for splits, count in record.get("shared", {}).items()},
+            shared={str(splits): int(count) for splits, count in shared.items()},
             two_labels=int(record.get("two_labels", 0)),
             two_labels_example=tuple(str(name) for name in record.get("two_labels_example", [])),
             together=tuple(tuple(str(name) for name in names) for names in record.get("together", [])),
@@ -84,6 +90,10 @@ class Findings:
                 " them before"
             )
         return lines
+
+
+def _left_out(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {"count": int(found["count"]), "examples": [str(name) for name in found["examples"]]}
 
 
 def left_out_in_words(left_out: Mapping[str, Mapping[str, Any]]) -> str:

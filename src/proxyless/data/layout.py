@@ -191,10 +191,10 @@ def _refuse_flat(tree: Tree, base: str, name: str) -> None:
     folder = os.path.join(base, name)
     count = len(tree.listing(folder).images)
     train = next((n for n in _named(tree, base).get("train", []) if _is_divided(tree, base, n)), None)
-    way = f"or give {os.path.join(base, train)}, of which images are then held out" if train else EXPECTED
+    way = f", or give {os.path.join(base, train)}, of which images are then held out" if train else f"; {EXPECTED}"
     raise ProxylessError(
         f"{folder}: {count:,} images lie in it without class folders{_table_note(tree, base, folder)}; sort them into a"
-        f" folder for each class, {way}"
+        f" folder for each class{way}"
     )
 
 
@@ -249,7 +249,8 @@ def _check_subfolders(tree: Tree, base: str, classes: list[str]) -> None:
     if len(shared) > 1:
         raise ProxylessError(
             f"{base}: {_some(classes)} hold the same folders ({_some(shared)}), so that these are probably the classes;"
-            f" give one of them, such as {first}, or call them train/, valid/ and test/"
+            f" give one of them, such as {first}, call them train/, valid/ and test/, or move the images right into"
+            " them if these are the classes"
         )
 
 
