@@ -10,7 +10,6 @@ from typing import Any
 from proxyless.data.tree import NOT_AN_IMAGE
 from proxyless.errors import printable, short
 
-
 KINDS = ("grey", "colour")
 
 
