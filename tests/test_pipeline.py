@@ -354,7 +354,7 @@ def test_other_update_rules_run_the_same_job(update, config, tmp_path):
 def test_other_spaces_are_searched_by_the_same_command(name, tmp_path, capsys):
     from proxyless.cli import main
 
-    arguments = ["search", "--data", "digits", "--space-name", name, "--search-loss", "none", "--quiet"]
+    arguments = ["search", "--data", "digits", "--space", name, "--search-loss", "none", "--quiet"]
     arguments += ["--out", str(tmp_path / "run"), "--search-warmup-epochs", "0", "--search-epochs", "1"]
     arguments += [
         "--training-epochs",

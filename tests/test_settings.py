@@ -33,6 +33,7 @@ def test_a_file_changes_what_it_names_and_nothing_else(tmp_path):
         ("latency: fast", "setting latency must be a number or null, got 'fast'"),
         ("seed: 1.5", "setting seed must be a whole number, got 1.5"),
         ("seed: -1", "setting seed must be at least 0, got -1"),
+        (f"seed: {10**30}", f"setting seed must be at most {2**62}, got 1000000000"),
         ("search:\n  epochs: 0", "setting search.epochs must be at least 1, got 0"),
         ("latency: .nan\nmeasure: {burst_ms: .nan}", "setting latency must be a number or null, got nan"),
         ("training: {dropout: 1.5}", "setting training.dropout must be at least 0 and at most 0.95, got 1.5"),
@@ -85,6 +86,11 @@ def test_every_setting_is_described():
             {"search.latency_weight": 0.3, "search.loss": "mul-log"},
             ["search.latency_weight has no effect with search.loss mul-log"],
         ),
+        (
+            {"search.multiplier_gain": 0.1, "search.loss": "weighted"},
+            ["search.multiplier_gain has no effect with search.loss weighted"],
+        ),
+        ({"search.multiplier_gain": 0.1}, []),
         ({"search.update": "reinforce", "search.loss": "none"}, []),  # a search for accuracy alone
         (
             {"search.update": "reinforce", "search.loss": "none", "latency": 80.0},

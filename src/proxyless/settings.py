@@ -19,6 +19,9 @@ from proxyless import files
 from proxyless.errors import ProxylessError, meant, nearest, short
 from proxyless.yaml_files import read_yaml
 
+LARGEST = 2**62
+"""Whole numbers beyond it are no setting: PyTorch takes none for a seed, and nothing is so many."""
+
 
 def _setting(default: Any, help: str, *, least: float | None = None, most: float = math.inf) -> Any:
     return field(default=default, metadata={"help": help, "least": least, "most": most})
@@ -278,7 +281,7 @@ class Settings:
     latency: float | None = _setting(
         None, "Latency in ms that one inference may take on the device, the budget of the search."
     )
-    seed: int = _setting(0, "Seed of everything random.", least=0, most=2**62)
+    seed: int = _setting(0, "Seed of everything random.", least=0)
     images: ImageSettings = field(default_factory=ImageSettings)
     space: SpaceSettings = field(default_factory=SpaceSettings)
     measure: MeasureSettings = field(default_factory=MeasureSettings)
@@ -312,9 +315,11 @@ def without_effect(settings: Settings) -> list[str]:
     unused: dict[str, str] = {}
     if chosen.loss in (LossForm.MUL_LOG, LossForm.NONE):
         unused["latency_weight"] = f"search.loss {chosen.loss.value}"
+    if chosen.loss is not LossForm.ADD_LINEAR:
+        unused["multiplier_gain"] = f"search.loss {chosen.loss.value}"
     if chosen.update is Update.REINFORCE:  # its reward takes the latency by the budget, or where there is none, not
         without_budget = chosen.loss is LossForm.NONE and settings.latency is None
-        names = ("zero_gate", "latency_weight") if without_budget else ("zero_gate", "latency_weight", "loss")
+        names = ["zero_gate", "latency_weight", "multiplier_gain"] + ["loss"] * (not without_budget)
         unused |= dict.fromkeys(names, f"search.update {chosen.update.value}")
     return [
         f"search.{name} has no effect with {other}"
@@ -400,7 +405,7 @@ def _merged(settings: Any, values: Mapping[Any, Any], where: str) -> Any:
             changes[name] = _checked(value, hints[name], f"{where}{name}")
             least, most = fields[name].metadata["least"], fields[name].metadata["most"]
             if least is not None and changes[name] is not None and not least <= changes[name] <= most:
-                bounds = f"at least {least:g}" + (f" and at most {most:.15g}" if most < math.inf else "")
+                bounds = f"at least {least:g}" + (f" and at most {most:g}" if most < math.inf else "")
                 raise ProxylessError(f"setting {where}{name} must be {bounds}, got {short(value)}")
     return dataclasses.replace(settings, **changes)
 
@@ -440,6 +445,8 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
                 return float(value)
     elif hint is int:
         if isinstance(value, int) and not isinstance(value, bool):
+            if abs(value) > LARGEST:
+                raise ProxylessError(f"setting {name} must be at most {LARGEST}, got {short(value)}")
             return value
     elif isinstance(value, hint):
         return value

@@ -78,7 +78,7 @@ def test_flags_are_not_abbreviated(capsys):
         ("export run --int-8", "did you mean --int8?"),
         ("search --xyzzy", "unknown option --xyzzy: `proxyless search --help` lists those there are"),
         ("train --search-epochs 1", "unknown option --search-epochs: it is one of proxyless search"),
-        ("--data photos search", "unknown option --data: it is one of proxyless search, train and evaluate"),
+        ("--data photos search", "unknown option --data: it is one of proxyless search, train, "),
         ("serch --out x", "proxyless: unknown command 'serch': there is search, measure,"),
         ("serch --out x", "did you mean search?"),
         ("Search --out x", "did you mean search?"),
