@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from proxyless import delivery, files, run_folder, settings, spaces, stages, zoo
+from proxyless import delivery, files, lock, run_data, run_folder, settings, spaces, stages, zoo
 from proxyless.architecture import Architecture
 from proxyless.cli import output
 from proxyless.data import published, sources
@@ -73,6 +73,13 @@ def prepare(root: Path) -> None:
     for name in ("config.yaml", "data.json", "result.json"):
         path = root / "of-photos" / name
         path.write_text(path.read_text().replace("/data/photos", str(root / "photos")))
+    run = RunFolder(root / "of-photos")
+    run_data.save_fingerprints(run, run_data.recorded_data(run))
+    shutil.copytree(root / "photos", root / "renamed")
+    for path in (root / "renamed").rglob("*.png"):
+        path.rename(path.with_name(f"a{path.name}"))
+    owner = dataclasses.replace(lock.Owner.this(), pid=2**22 + 1)  # beyond what Linux gives
+    files.write_json(root / "lock", dataclasses.asdict(owner))
     torch.manual_seed(0)
     space = MobileNetSpace(classes=3, image_size=16, width=0.1, depths=(2, 1, 1, 1, 1, 1))
     architecture = space.architecture({name: names[-1] for name, names in space.choices().items()})
@@ -222,6 +229,26 @@ def _record(root: Path) -> None:
 def _evaluated(root: Path) -> None:
     found = delivery.evaluate(RunFolder(root / "of-photos"), str(root / "photos"))
     _finite(found["test_accuracy"], found["test_loss"])
+
+
+def _recognised(root: Path) -> None:
+    """Images under other names, which are known by what they look like."""
+    images = run_data.recorded_data(RunFolder(root / "of-photos"), str(root / "renamed"))
+    next(iter(images.loader("test", batch_size=4)))
+
+
+def _lock(root: Path) -> None:
+    try:
+        with lock.held(root / "lock", root / "run"):
+            pass
+    except OSError as error:  # which the command line shows as one line
+        raise ProxylessError(str(error)) from None
+    if not (root / "lock").exists():
+        (root / "lock").touch()
+
+
+def _course(root: Path) -> None:
+    files.keep_lines(root / "in-search" / "search" / "history.jsonl", lambda metrics: metrics.get("epoch") != 1)
 
 
 def _report(root: Path) -> None:
@@ -387,6 +414,10 @@ DOORS = (
     Door("record beside the run", "in-search/data.json", TREE, _same),
     Door("config beside the run", "in-search/config.yaml", YAML, _same),
     Door("description of the model", "of-photos/model.json", TREE, _evaluated, 0.5),
+    Door("images' fingerprints", "of-photos/fingerprints.bin", BYTES, _recognised, 0.3),
+    Door("network as ONNX", "of-photos/model.onnx", BYTES, _evaluated, 0.5),
+    Door("lock", "lock", TREE, _lock, 0.5),
+    Door("course of a search", "in-search/search/history.jsonl", LINES, _course, 0.5),
     Door("result", "finished/result.json", TREE, _finished, 2),
     Door("seconds", "finished/seconds.json", TREE, _seconds, 0.5),
     Door("checkpoint of a search", "in-search/search/checkpoint.pt", CHECKPOINT, _search, 0.5),

@@ -141,6 +141,13 @@ class Fields:
             raise self.problem(f"{key} must be a list, got {short(value)}")
         return list(value)
 
+    def numbers(self, key: str, least: float, most: float) -> tuple[float, ...]:
+        """The list of numbers between two bounds under ``key``."""
+        found = self.values(key)
+        if not all(isinstance(x, int | float) and not isinstance(x, bool) and least <= x <= most for x in found):
+            raise self.problem(f"{key} must be numbers from {least:g} to {most:g}, got {short(found)}")
+        return tuple(map(float, found))
+
     def place(self, key: str) -> str:
         """Where ``key`` stands in the file."""
         return f"{self.where}.{key}" if self.where else key

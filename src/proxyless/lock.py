@@ -60,7 +60,9 @@ class Owner:
             owner = cls(**{item.name: value[item.name] for item in fields(cls)})
         except (ValueError, TypeError, KeyError, RecursionError):
             return None
-        return owner if isinstance(owner.pid, int) and owner.pid > 0 else None
+        texts = (owner.host, owner.machine, owner.started, owner.since)
+        numbered = type(owner.pid) is int and 0 < owner.pid < 2**31
+        return owner if numbered and all(isinstance(text, str) for text in texts) else None
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, since {self.since}"

@@ -25,6 +25,13 @@ def read_data(run: RunFolder) -> dict[str, Any]:
     splits = fields.child("splits")
     for name in splits.names:
         splits.child(name).text("digest")
+        splits.child(name).count("images", least=0, most=COUNT)
+    for key in ("valid_fraction", "test_fraction"):
+        fields.measured(key, least=0)
+    fields.count("seed", least=0, most=2**64)
+    fields.child("preprocessing")
+    if not all(isinstance(name, str) for name in fields.values("skipped")):
+        raise fields.problem("skipped must be names of files")
     return fields.value
 
 

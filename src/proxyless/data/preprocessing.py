@@ -32,6 +32,7 @@ from proxyless.data.decoding import (
     without_warnings,
 )
 from proxyless.errors import ProxylessError
+from proxyless.fields import Fields
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -47,6 +48,13 @@ RESIZE = {
     Rule.PILLOW: "central square to image_size, as by Pillow's ImageOps.fit",
     Rule.TORCHVISION: "shorter side to image_size",
 }
+
+
+LARGEST_SIZE = 4096
+"""Pixels of a side of the square at the most, in what is read from a file."""
+
+SMALLEST_STD = 1e-6
+"""No standard deviation of pixels below this is taken for real; the package writes 1/255 at the least."""
 
 
 @dataclass(frozen=True)
@@ -162,11 +170,12 @@ class Preprocessing:
             if grey_range is not None:
                 low, high = grey_range
                 grey_range = (float(low), float(high))
+            fields = Fields(dict(data), "", whole="preprocessing: not a valid record")
             return cls(
-                int(data["image_size"]),
-                int(data["channels"]),
-                tuple(float(v) for v in data["mean"]),
-                tuple(float(v) for v in data["std"]),
+                fields.count("image_size", most=LARGEST_SIZE),
+                fields.count("channels", most=3),
+                fields.numbers("mean", -1e3, 1e3),
+                fields.numbers("std", SMALLEST_STD, 1e3),
                 grey_range,
                 rule,
             )

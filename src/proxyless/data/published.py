@@ -5,6 +5,7 @@ digits.
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,8 +16,12 @@ import numpy as np
 
 from proxyless import files
 from proxyless.errors import ProxylessError
+from proxyless.reading import opened
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+LARGEST = 1 << 28
+"""Bytes of an IDX file, packed or not, at the most: Fashion-MNIST has a sixth of it."""
+
 FASHION_CLASSES = (
     "T-shirt/top",
     "Trouser",
@@ -149,12 +154,16 @@ def _read_idx(path: Path, dimensions: int) -> np.ndarray:
     """A gzipped IDX file of unsigned bytes: two zero bytes, type 8, number of dimensions, their sizes
     (big-endian), the values.
     """
-    try:
-        data = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise ProxylessError(f"{path}: not readable ({error}); install or download it again") from None
     start = 4 + 4 * dimensions
-    shape = tuple(int.from_bytes(data[at : at + 4], "big") for at in range(4, start, 4))
-    if data[:4] != bytes([0, 0, 8, dimensions]) or len(data) != start + int(np.prod(shape)):
+    with opened(path, LARGEST) as file:
+        try:
+            with gzip.GzipFile(fileobj=file) as unpacked:
+                head = unpacked.read(start)
+                shape = tuple(int.from_bytes(head[at : at + 4], "big") for at in range(4, start, 4))
+                size = math.prod(shape)
+                data = unpacked.read(size + 1) if size <= LARGEST else b""
+        except (OSError, EOFError, zlib.error) as error:
+            raise ProxylessError(f"{path}: not readable ({error}); install or download it again") from None
+    if head[:4] != bytes([0, 0, 8, dimensions]) or len(data) != size:
         raise ProxylessError(f"{path}: not an IDX file of {dimensions} dimensions; install or download it again")
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+    return np.frombuffer(data, np.uint8).reshape(shape)

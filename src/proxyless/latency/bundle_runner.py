@@ -10,7 +10,6 @@ import argparse
 import difflib
 import hashlib
 import json
-import math
 import multiprocessing
 import os
 import platform
@@ -39,6 +38,9 @@ BUNDLE = "proxyless bundle 1"
 
 RESULTS = "proxyless results 1"
 """Format of results.json."""
+
+LARGEST = 1 << 28
+"""Bytes of a manifest, or of a file of rounds, at the most."""
 
 
 class Mistake(Exception):  # noqa: N818  (shown to the user as one line, not raised at a caller)
@@ -123,6 +125,8 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
     path = folder / "manifest.json"
     if not path.is_file():
         raise Mistake(f"{folder}: no bundle, it has no manifest.json; give its folder by --bundle")
+    if path.stat().st_size > LARGEST:
+        raise Mistake(f"{path}: not the manifest of a bundle: it has {path.stat().st_size >> 20:,} MiB; copy it again")
     content = path.read_bytes()
     try:
         value = json.loads(content)
@@ -299,8 +303,8 @@ class Record:
         self.rounds: list[Round] = []
         self.seconds = 0.0
         if path.exists():
-            if not path.is_file():
-                raise Mistake(f"{path}: in the way; choose another --out")
+            if not path.is_file() or path.stat().st_size > LARGEST:
+                raise Mistake(f"{path}: in the way, and holds no rounds of a bundle; choose another --out")
             self._take_up(setup)
         else:
             write_whole(path, json.dumps(setup) + "\n")
@@ -326,8 +330,8 @@ class Record:
                 other, seconds = value["other_cores"], float(value["seconds"])
                 held = Held(**value.get("held", {}))
                 other = None if other is None else float(other)
-                sensible = all(0 <= number < math.inf for number in (seconds, *vars(held).values()))
-                if not sensible or not all(0 < ms < math.inf for ms in bursts.values()):
+                sensible = all(0 <= number < 1e9 for number in (seconds, *vars(held).values()))
+                if not sensible or not all(1e-9 < ms < 1e9 for ms in bursts.values()):
                     continue
             except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
                 continue  # cut off by a kill

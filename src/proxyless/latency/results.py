@@ -25,6 +25,9 @@ from proxyless.latency.rounds import Interval
 from proxyless.latency.table import Entry, LatencyTable, MeasuredNetwork, read_conditions
 from proxyless.supernet import Shapes, Supernet
 
+MOST_NUMBERS = 2**26
+"""In the input of an inference: 256 MiB as float32."""
+
 
 @dataclass(frozen=True)
 class Network:
@@ -93,6 +96,8 @@ def _shape(fields: Fields) -> tuple[int, ...]:
     sizes = fields.values("input_shape")
     if len(sizes) != 3 or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
         raise fields.problem(f"input_shape must be channels, height and width, got {short(sizes)}")
+    if math.prod(sizes) * fields.count("batch") > MOST_NUMBERS:
+        raise fields.problem(f"an input of batch {fields.count('batch')} and {short(sizes)} is too large")
     return tuple(sizes)
 
 

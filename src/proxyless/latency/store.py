@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from proxyless import files
+from proxyless import files, reading
 from proxyless.errors import ProxylessError
 from proxyless.fields import Fields
 from proxyless.latency import identity
@@ -34,14 +35,14 @@ class Store:
                 with suppress(ProxylessError):
                     fields = Fields(value, "")
                     bursts = fields.child("bursts")
-                    times = {key: ms for key in bursts.names if (ms := bursts.measured(key, least=0)) > 0}
+                    times = {key: ms for key in bursts.names if (ms := bursts.measured(key, least=0)) > 1e-9}
                     other = None if fields.get("other_cores") is None else fields.measured("other_cores")
                     rounds.append(Round(times, other, fields.text("loading"), _held(fields)))
         return rounds
 
     def add(self, done: Round) -> None:
         """Append a round."""
-        with suppress(OSError):
+        with suppress(OSError, ProxylessError):
             if not self.begun:
                 self._begin()
             bursts = {key: round(ms, 7) for key, ms in done.bursts.items()}
@@ -54,10 +55,15 @@ class Store:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if not self.path.exists():
             files.append_json_line(self.path, {"device": identity.describe(self.device)})
-        elif not self.path.read_bytes().endswith(b"\n"):  # a line was cut off by a kill
+        elif not self._ends_a_line():  # but was cut off by a kill
             with self.path.open("a", encoding="utf-8") as file:
                 file.write("\n")
         self.begun = True
+
+    def _ends_a_line(self) -> bool:
+        with reading.opened(self.path, reading.LARGEST_LINES) as file:  # refuses a pipe, which would be waited for
+            file.seek(-min(1, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            return file.read() == b"\n"
 
 
 def _held(fields: Fields) -> Held:

@@ -278,4 +278,4 @@ def read_conditions(fields: Fields) -> dict[str, Any]:
             continue  # a bundle of before
         empty = kind.endswith(" | None") and fields.get(item.name, "") is None
         found[item.name] = None if empty else read[kind.removesuffix(" | None")](item.name)
-    return vars(Conditions(**found))
+    return found
