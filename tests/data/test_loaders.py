@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterable
 from pathlib import Path
@@ -165,3 +166,10 @@ def test_the_cycle_can_begin_anywhere_as_if_it_had_run_so_far() -> None:
 def test_the_cycle_goes_on_where_the_split_is_smaller_than_a_batch() -> None:
     for _, labels in itertools.islice(image_data().cycle("test", batch_size=64), 3):
         assert sorted(labels.tolist()) == list(range(10))
+
+
+def test_workers_may_be_settled_once_for_all_loaders_of_a_data_set() -> None:
+    images = dataclasses.replace(image_data(), workers=0)
+    assert images.loader("train", batch_size=4).workers == 0
+    assert images.loader("train", batch_size=4, workers=2).workers == 2
+    assert image_data().loader("train", batch_size=4).workers is None
