@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from proxyless.architecture import Architecture
 from proxyless.batches import Batches
 from proxyless.checkpoints import check_state, read_safetensors
 from proxyless.data import ImageData
-from proxyless.errors import ProxylessError, first_line
+from proxyless.errors import ProxylessError, first_line, one_line
 from proxyless.export.onnx import Exported
 from proxyless.export.plain import subnormals_note
 from proxyless.latency import measure as measuring
@@ -24,7 +25,7 @@ from proxyless.latency.identity import describe as describe_device
 from proxyless.latency.operators import count_macs, count_parameters, example_inputs
 from proxyless.latency.rounds import Interval
 from proxyless.latency.table import LatencyTable
-from proxyless.progress import Reporter
+from proxyless.progress import Logged, Reporter, described
 from proxyless.run_data import evaluated, recorded_data
 from proxyless.run_folder import RunFolder
 from proxyless.run_records import read_data, read_description, read_result
@@ -139,18 +140,51 @@ def _onnx_pixels(run: RunFolder, network: nn.Module, images: Tensor) -> None:
 
 
 def finish(job: Job, architecture: Architecture) -> Result:
-    """Export, check and measure a trained network, and write everything that is handed over."""
+    """Export, check and measure a trained network, and write everything that is handed over.
+
+    What fails of it is told in a line and in the result, beside what is kept; of a run that lacks something, only that
+    is tried again.
+    """
     from proxyless.report import write_report
 
     run = job.run
+    before = read_result(run) if run.result.exists() else None
+    steps = Steps(job.log, None if before is None else before.get("failures", {}))
     with timed(run, "check"):
-        values = _checked(job, architecture)
-    values = write_result(run, values)
+        values = _checked(job, architecture, steps, before)
+    values = write_result(run, {**values, "failures": steps.failures})
     with timed(run, "report"):
-        write_report(run.path)
-    values = write_result(run, values)
-    write_report(run.path)  # with the time of the report itself
+        steps.run(run.report.name, lambda: write_report(run.path), anyway=True)
+    values = write_result(run, {**values, "failures": steps.failures})
+    if run.report.name not in steps.failures:
+        write_report(run.path)  # with the time of the report itself
     return Result(run, values)
+
+
+class Steps:
+    """Parts of the end of a job, each of which may fail while the others are kept.
+
+    Args:
+        log: told of what fails.
+        failed: what failed the last time, with the reason; nothing else is done again. None: all is done.
+    """
+
+    def __init__(self, log: Reporter, failed: Mapping[str, str] | None = None) -> None:
+        self.log, self.failed = log, failed
+        self.failures: dict[str, str] = {}
+
+    def run(self, name: str, step: Callable[[], object], *, anyway: bool = False) -> None:
+        """Do a step, unless it was done the last time."""
+        if self.failed is not None and name not in self.failed and not anyway:
+            return
+        try:
+            step()
+        except Exception as error:  # whatever it is, the work before it is worth keeping
+            reason = str(error) if isinstance(error, ProxylessError) else one_line(first_line(error))
+            self.failures[name] = reason
+            self.log.note(f"{name} failed: {reason}")
+            if isinstance(self.log, Logged) and not isinstance(error, ProxylessError):
+                self.log.write("error", step=name, **described(error))
 
 
 def write_result(run: RunFolder, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,8 +194,12 @@ def write_result(run: RunFolder, values: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _checked(job: Job, architecture: Architecture) -> dict[str, Any]:
-    """The figures of a trained network, once it is exported, checked and measured."""
+def _checked(job: Job, architecture: Architecture, steps: Steps, before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The figures of a trained network, once it is exported, checked and measured.
+
+    Args:
+        before: those there are already, of a run that lacks something.
+    """
     settings, images, space, target, run = job.settings, job.images, job.space, job.target, job.run
     job.log.stage("check")
     network = load_network(run)
@@ -175,56 +213,82 @@ def _checked(job: Job, architecture: Architecture) -> dict[str, Any]:
     files.write_json(run.model, describe)
     batches = Batches(images, settings.training.batch_size, settings.seed, torch.device("cpu"), note=job.log.note)
     handed_over = deployment.device_file(run, target)
+    values = dict(before) if before is not None else _figures(job, architecture, network, batches, handed_over)
     quantised = handed_over is not None and deployment.is_int8(run, handed_over)
     samples = _samples(images, settings, int8=quantised)
-    exported = _onnx(run, network, samples.compared)
-    if exported.subnormals:
-        job.log.note(subnormals_note(exported.subnormals))
+    other = handed_over if handed_over != run.onnx else None  # model.onnx is compared with PyTorch
+    comparison: int8.Comparison | None = None
+
+    def exported() -> None:
+        found = _onnx(run, network, samples.compared)
+        if found.subnormals:
+            job.log.note(subnormals_note(found.subnormals))
+        values.update(onnx_max_difference=found.difference, subnormal_weights=found.subnormals)
+
+    def written(path: Path) -> None:
+        nonlocal comparison
+        comparison = deployment.write(run, path, network, samples, batch=target.batch)
+        values["test_accuracy_device_file"] = deployment.accuracy(path, batches.test())
+
+    def measured() -> None:
+        plain = deployment.float32_of(run, other) if other and comparison else None
+        found, times = _measured(job, network, handed_over, plain)
+        values.update(latency_measured_ms=found.ms, latency_low_ms=found.low_ms, latency_high_ms=found.high_ms)
+        if other and plain and comparison:
+            values["int8"] = int8.described(other.name, plain.name, comparison, times, len(samples.calibration))
+            for caution in values["int8"]["cautions"]:
+                job.log.note(caution)
+
+    def predicted() -> None:
+        table = LatencyTable.load(run.latency)
+        values["latency_predicted_ms"] = table.of(architecture)
+        values["layers"] = summary.layers(supernet_of(settings, space), architecture, table, space.input_shape)
+
+    steps.run(run.onnx.name, exported)
+    if other:
+        steps.run(other.name, partial(written, other))
+    if target.here:
+        steps.run("measuring", measured)
+    if run.latency.exists():
+        steps.run("prediction", predicted)
+    return values
+
+
+def _figures(
+    job: Job, architecture: Architecture, network: nn.Module, batches: Batches, handed_over: Path | None
+) -> dict[str, Any]:
+    """What is known of a trained network without its files; what is not is None."""
+    settings, images, space, run = job.settings, job.images, job.space, job.run
     matrix, _ = confusion(network, batches.test())
     held_out_matrix, _ = confusion(network, batches.valid())
     write_confusion(run, images.classes, matrix)
     classes = by_class(matrix, images.classes)
-    inputs = example_inputs(((1, *space.input_shape),))
-    other = handed_over if handed_over != run.onnx else None  # model.onnx is compared with PyTorch
-    comparison = deployment.write(run, other, network, samples, batch=target.batch) if other else None
-    plain = deployment.float32_of(run, other) if other and comparison else None
-    measured, times = _measured(job, network, handed_over, plain) if target.here else (None, None)
-    about_int8 = None
-    if other and plain and comparison:
-        about_int8 = int8.described(other.name, plain.name, comparison, times, len(samples.calibration))
-        for caution in about_int8["cautions"]:
-            job.log.note(caution)
-    values: dict[str, Any] = {
+    return {
         "test_accuracy": accuracy(matrix),
         "valid_accuracy": accuracy(held_out_matrix),
         "device_file": handed_over.name if handed_over else None,
-        "test_accuracy_device_file": deployment.accuracy(other, batches.test()) if other else None,
+        "test_accuracy_device_file": None,
         "test_images": int(matrix.sum()),
         "test_balanced_accuracy": classes["balanced_accuracy"],
         "worst_class": classes["worst_class"],
         "classes_without_test_images": classes["classes_without_images"],
         "class_balance": balance(settings, images).value,
         "parameters": count_parameters(network),
-        "macs": count_macs(network, inputs),
+        "macs": count_macs(network, example_inputs(((1, *space.input_shape),))),
         "latency_budget_ms": settings.latency,
         "latency_predicted_ms": None,
-        "latency_measured_ms": measured.ms if measured else None,
-        "latency_low_ms": measured.low_ms if measured else None,
-        "latency_high_ms": measured.high_ms if measured else None,
+        "latency_measured_ms": None,
+        "latency_low_ms": None,
+        "latency_high_ms": None,
         "architecture": space.describe(architecture),
         "data": images.source,
         "data_remarks": images.findings.remarks(),
-        "device": describe_device(target),
-        "onnx_max_difference": exported.difference,
-        "subnormal_weights": exported.subnormals,
-        "int8": about_int8,
+        "device": describe_device(job.target),
+        "onnx_max_difference": None,
+        "subnormal_weights": None,
+        "int8": None,
         "versions": summary.versions(),
     }
-    if run.latency.exists():
-        table = LatencyTable.load(run.latency)
-        values["latency_predicted_ms"] = table.of(architecture)
-        values["layers"] = summary.layers(supernet_of(settings, space), architecture, table, space.input_shape)
-    return values
 
 
 def write_confusion(run: RunFolder, classes: Sequence[str], matrix: Tensor) -> None:
@@ -235,6 +299,11 @@ def write_confusion(run: RunFolder, classes: Sequence[str], matrix: Tensor) -> N
     rows = ",\n".join(json.dumps(row) for row in matrix.tolist())
     names = json.dumps(list(classes))
     files.write_text(run.confusion, f'{{\n"classes": {names},\n"matrix": [\n{rows}\n]\n}}\n')
+
+
+def is_finished(run: RunFolder) -> bool:
+    """Whether there is a result that lacks nothing."""
+    return run.result.exists() and not read_result(run).get("failures")
 
 
 def finished(run: RunFolder, log: Reporter) -> Result:

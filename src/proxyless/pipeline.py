@@ -10,7 +10,7 @@ from proxyless import data, files, place, spaces
 from proxyless.architecture import Architecture
 from proxyless.data import ImageData
 from proxyless.data.balance import uneven
-from proxyless.delivery import Result, finish, finished
+from proxyless.delivery import Result, finish, finished, is_finished
 from proxyless.errors import ProxylessError, one_line
 from proxyless.latency import measure as measuring
 from proxyless.latency import published
@@ -74,7 +74,7 @@ def _searched(settings: Settings, target: Device, run: RunFolder, log: Logged) -
     settings = _resolved(settings, images, space)
     supernet = supernet_of(settings, space)
     check_same(run, settings, images.describe())
-    if run.result.exists():
+    if is_finished(run):
         return finished(run, log)
     table = None
     if settings.latency is not None or settings.search.loss is LossForm.WEIGHTED:
@@ -128,7 +128,7 @@ def _trained_anew(
     check_same(run, settings, images.describe())
     if run.architecture.exists() and Architecture.load(run.architecture) != architecture:
         raise ProxylessError(f"--out {run.path}: holds a run of another architecture; choose another --out")
-    if run.result.exists():
+    if is_finished(run):
         return finished(run, log)
     open_run(run, settings, images.describe())
     save_fingerprints(run, images)

@@ -38,7 +38,8 @@ def run(parsed: argparse.Namespace) -> Answer:
         (folder.tflite_int8, parsed.tflite and parsed.int8),
     ]
     others = [path for path, asked in wanted if asked]
-    exported, cautions = delivery.export(folder, others, pixels=parsed.pixels, source=parsed.data)
+    with folder.at_work():
+        exported, cautions = delivery.export(folder, others, pixels=parsed.pixels, source=parsed.data)
     written = [folder.onnx_pixels] * parsed.pixels + others
     lines = [f"{folder.onnx}: outputs equal PyTorch's within {exported.difference:.1e}"]
     if exported.subnormals:

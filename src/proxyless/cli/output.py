@@ -50,7 +50,10 @@ def rows(lines: Iterable[tuple[str, str]], width: int = 15) -> str:
 
 def of_run(values: Mapping[str, Any], run: Path) -> Answer:
     """The result of a run, with its folder."""
-    return Answer(summary(values, run), {"run": run, **values})
+    failures = values.get("failures") or {}
+    lacking = "; ".join(f"{name} failed: {reason}" for name, reason in failures.items())
+    lacking += "; the rest is kept, and the same command tries this again" * bool(failures)
+    return Answer(summary(values, run), {"run": run, **values}, lacking)
 
 
 def summary(values: Mapping[str, Any], run: Path) -> str:
