@@ -8,6 +8,7 @@ from typing import Any
 
 from proxyless import settings
 from proxyless.cli.options import SECTIONS, flag
+from proxyless.setting_values import type_name
 
 
 def shown(value: Any) -> str:
@@ -40,7 +41,7 @@ def page() -> str:
             section = name
             lines += ["", f"## {SECTIONS[name].capitalize()}", "", "| setting | flag | type | default | |", ""]
             lines[-1] = "| --- | --- | --- | --- | --- |"
-        kind = settings.type_name(item.type).removeprefix("a ")
+        kind = type_name(item.type).removeprefix("a ")
         lines.append(f"| `{item.name}` | `{flag(item.name)}` | {kind} | {shown(item.default) or '-'} | {item.help} |")
     return "\n".join(lines) + "\n"
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import math
-import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,15 +13,9 @@ from typing import Any
 import yaml
 
 from proxyless import files
-from proxyless.errors import ProxylessError, meant, nearest, short
+from proxyless.errors import ProxylessError, meant
+from proxyless.setting_values import merged, plain, setting
 from proxyless.yaml_files import read_yaml
-
-LARGEST = 2**62
-"""Whole numbers beyond it are no setting: PyTorch takes none for a seed, and nothing is so many."""
-
-
-def _setting(default: Any, help: str, *, least: float | None = None, most: float = math.inf) -> Any:
-    return field(default=default, metadata={"help": help, "least": least, "most": most})
 
 
 class Update(Enum):
@@ -71,32 +62,32 @@ class Balance(Enum):
 class ImageSettings:
     """How images become tensors, and which are held out."""
 
-    size: int | None = _setting(
+    size: int | None = setting(
         None, "Height and width in px that images are brought to. Default: that of the images, at most 224.", least=8
     )
-    valid_fraction: float = _setting(
+    valid_fraction: float = setting(
         0.1, "Share of the training images that is held out for the architecture steps.", least=0, most=0.5
     )
-    test_fraction: float = _setting(
+    test_fraction: float = setting(
         0.15,
         "Share of the images that is held out for the final test, where the data has no test split.",
         least=0,
         most=0.5,
     )
-    skip_corrupt: bool = _setting(False, "Leave out images that cannot be read, instead of stopping.")
-    grey_range: tuple[int, ...] | None = _setting(
+    skip_corrupt: bool = setting(False, "Leave out images that cannot be read, instead of stopping.")
+    grey_range: tuple[int, ...] | None = setting(
         None,
         "Lowest and highest value of greys of 16 or 32 bits, which become black and white. Default: those of the"
         " training images.",
     )
-    flip: bool | None = _setting(None, "Mirror training images at random. Default: yes, but not for digits.")
-    crop_scale: float | None = _setting(
+    flip: bool | None = setting(None, "Mirror training images at random. Default: yes, but not for digits.")
+    crop_scale: float | None = setting(
         None,
         "Smallest share of a training image that a random crop keeps. Default: 0.35 from 64 px on, a shift below.",
         least=0,
         most=1,
     )
-    workers: int | None = _setting(
+    workers: int | None = setting(
         None,
         "Processes that load images; 0: none, they are loaded where the training runs. Default: one for each core, at"
         " most 4, where images are decoded or changed one by one.",
@@ -108,56 +99,56 @@ class ImageSettings:
 class SpaceSettings:
     """The family of networks that is searched."""
 
-    name: str = _setting("mobilenet", "Search space: mobilenet, tree or nas-bench-macro.")
-    width: float | None = _setting(
+    name: str = setting("mobilenet", "Search space: mobilenet, tree or nas-bench-macro.")
+    width: float | None = setting(
         None, "Multiplier of the channels of all layers of the space. Default: 1.0 from 96 px on, 0.5 below.", least=0.1
     )
-    depths: tuple[int, ...] | None = _setting(
+    depths: tuple[int, ...] | None = setting(
         None, "Most blocks of each of the six stages of the space mobilenet. Default: from the image size."
     )
-    first_width: int | None = _setting(
+    first_width: int | None = setting(
         None, "Channels of the first stage of the space mobilenet before the multiplier. Default: 24.", least=8
     )
-    kernels: tuple[int, ...] | None = _setting(
+    kernels: tuple[int, ...] | None = setting(
         None, "Kernel sizes of the candidates of the space mobilenet. Default: 3 5 7."
     )
-    expansions: tuple[int, ...] | None = _setting(
+    expansions: tuple[int, ...] | None = setting(
         None, "Expansion factors of the candidates of the space mobilenet. Default: 3 6."
     )
-    blocks: int | None = _setting(None, "Residual blocks of each stage of the space tree. Default: 18.", least=1)
-    stem: int | None = _setting(None, "Channels of the first convolution of the space tree. Default: 16.", least=1)
-    final_width: int | None = _setting(None, "Channels of the last block of the space tree. Default: 400.", least=1)
+    blocks: int | None = setting(None, "Residual blocks of each stage of the space tree. Default: 18.", least=1)
+    stem: int | None = setting(None, "Channels of the first convolution of the space tree. Default: 16.", least=1)
+    final_width: int | None = setting(None, "Channels of the last block of the space tree. Default: 400.", least=1)
 
 
 @dataclass(frozen=True)
 class MeasureSettings:
     """How thoroughly latency is measured."""
 
-    threads: int | None = _setting(None, "Threads that one inference uses. Default: those of the device.", least=1)
-    batch: int | None = _setting(None, "Images in one inference. Default: those of the device.", least=1)
-    rounds: int = _setting(
+    threads: int | None = setting(None, "Threads that one inference uses. Default: those of the device.", least=1)
+    batch: int | None = setting(None, "Images in one inference. Default: those of the device.", least=1)
+    rounds: int = setting(
         24, "Fewest passes over all candidates when latency is measured, over all loadings together.", least=1
     )
-    loadings: int = _setting(
+    loadings: int = setting(
         4, "How often everything that is measured is loaded anew, where the runtime runs files.", least=1
     )
-    burst_ms: float = _setting(
+    burst_ms: float = setting(
         6.0, "How many ms each candidate runs in each pass of measuring, three inferences at the least.", least=0.01
     )
-    width: float = _setting(
+    width: float = setting(
         0.02,
         "Measuring ends when the interval of each latency is at most this share of it wide to either side.",
         least=0,
     )
-    limit_s: float = _setting(120.0, "Seconds after which measuring ends although intervals are wider.", least=0)
-    share: float = _setting(
+    limit_s: float = setting(120.0, "Seconds after which measuring ends although intervals are wider.", least=0)
+    share: float = setting(
         1.0,
         "Share of the distinct candidates that is measured. The others are predicted from them.",
         least=0.01,
         most=1,
     )
-    networks: int = _setting(48, "How many whole networks are measured to correct the latency table.", least=4)
-    cache: str | None = _setting(
+    networks: int = setting(48, "How many whole networks are measured to correct the latency table.", least=4)
+    cache: str | None = setting(
         "~/.cache/proxyless/latency",
         "Folder of earlier measurements, which are taken over. With null all is measured anew.",
     )
@@ -167,54 +158,54 @@ class MeasureSettings:
 class SearchSettings:
     """The search: weights of sampled paths and architecture parameters in turn."""
 
-    update: Update = _setting(Update.TWO_PATH, "Rule by which a step of the search moves the architecture parameters.")
-    warmup_epochs: int | None = _setting(
+    update: Update = setting(Update.TWO_PATH, "Rule by which a step of the search moves the architecture parameters.")
+    warmup_epochs: int | None = setting(
         None,
         "Epochs in which only weights are trained, before the search. Default: 50,000 images' worth, at most 20.",
         least=0,
     )
-    shared_start: bool = _setting(
+    shared_start: bool = setting(
         True, "Train one candidate of each choice first, from which the others take weights over (not in the paper)."
     )
-    epochs: int | None = _setting(None, "Epochs of the search. Default: 100,000 images' worth, at most 40.", least=1)
-    batch_size: int = _setting(128, "Images in each step of the search.", least=2)
-    learning_rate: float = _setting(
+    epochs: int | None = setting(None, "Epochs of the search. Default: 100,000 images' worth, at most 40.", least=1)
+    batch_size: int = setting(128, "Images in each step of the search.", least=2)
+    learning_rate: float = setting(
         0.05, "Learning rate of the weights in the search, from which it falls along a cosine.", least=0
     )
-    weight_decay: float = _setting(4e-5, "Weight decay of the sampled weights in the search.", least=0)
-    label_smoothing: float = _setting(
+    weight_decay: float = setting(4e-5, "Weight decay of the sampled weights in the search.", least=0)
+    label_smoothing: float = setting(
         0.1, "Label smoothing of the loss of the weights in the search.", least=0, most=0.9
     )
-    architecture_every: int = _setting(2, "Weight steps of the search for each architecture step.", least=1)
-    architecture_delay: int = _setting(0, "Epochs of the search that pass before the first architecture step.", least=0)
-    zero_gate: ZeroGate = _setting(
+    architecture_every: int = setting(2, "Weight steps of the search for each architecture step.", least=1)
+    architecture_delay: int = setting(0, "Epochs of the search that pass before the first architecture step.", least=0)
+    zero_gate: ZeroGate = setting(
         ZeroGate.EXACT,
         "Gradient of a choice whose active candidate is Zero. With skipped it has none, as in the authors' program.",
     )
-    architecture_learning_rate: float | None = _setting(
+    architecture_learning_rate: float | None = setting(
         None,
         "Adam's learning rate of the architecture parameters. Default: as the paper's over all steps, 24 / architecture"
         " steps, at most 0.05.",
         least=0,
     )
-    temperature: float = _setting(
+    temperature: float = setting(
         1.0, "Temperature T of the path probabilities softmax(alpha / T). The paper has 1.", least=0.01
     )
-    final_temperature: float | None = _setting(
+    final_temperature: float | None = setting(
         None, "Temperature T at the end of the search, approached geometrically. Default: T stays as it is.", least=0.01
     )
-    derivation: Derivation = _setting(
+    derivation: Derivation = setting(
         Derivation.BUDGET,
         "Network that a search ends with: the most probable one within the budget, or as in the paper the most"
         " probable candidate of each choice.",
     )
-    loss: LossForm = _setting(
+    loss: LossForm = setting(
         LossForm.ADD_LINEAR, "How the expected latency enters the loss of the architecture parameters."
     )
-    latency_weight: float = _setting(
+    latency_weight: float = setting(
         0.1, "Weight lambda of latency in the loss, or what its multiplier starts from.", least=0
     )
-    multiplier_gain: float | None = _setting(
+    multiplier_gain: float | None = setting(
         None,
         "Gain of the multiplier of latency, which meets the budget. Default: 25 / architecture steps. With 0 the"
         " weight lambda stays fixed.",
@@ -226,62 +217,60 @@ class SearchSettings:
 class TrainingSettings:
     """Training of the network that was found, from scratch."""
 
-    epochs: int | None = _setting(
+    epochs: int | None = setting(
         None, "Epochs that the network found is trained for. Default: 300,000 images' worth, at most 60.", least=1
     )
-    batch_size: int = _setting(128, "Images in each step of the final training.", least=2)
-    learning_rate: float = _setting(
+    batch_size: int = setting(128, "Images in each step of the final training.", least=2)
+    learning_rate: float = setting(
         0.2, "Learning rate of the final training at its highest, from which it falls along a cosine.", least=0
     )
-    warmup_epochs: float = _setting(0.3, "Epochs of the final training in which its learning rate rises.", least=0)
-    weight_decay: float = _setting(
-        4e-5, "Weight decay of the final training, not applied to norms and biases.", least=0
-    )
-    label_smoothing: float = _setting(0.1, "Label smoothing of the loss in the final training.", least=0, most=0.9)
-    dropout: float = _setting(
+    warmup_epochs: float = setting(0.3, "Epochs of the final training in which its learning rate rises.", least=0)
+    weight_decay: float = setting(4e-5, "Weight decay of the final training, not applied to norms and biases.", least=0)
+    label_smoothing: float = setting(0.1, "Label smoothing of the loss in the final training.", least=0, most=0.9)
+    dropout: float = setting(
         0.0,
         "Share of the features that dropout leaves out before the classifier in the final training.",
         least=0,
         most=0.95,
     )
-    drop_path: float = _setting(
+    drop_path: float = setting(
         0.0,
         "Probability that the last residual block of a network of the space tree is left out for an image in training.",
         least=0,
         most=0.95,
     )
-    ema: bool = _setting(True, "Deliver the moving average of the weights of the final training.")
-    balance: Balance = _setting(
+    ema: bool = setting(True, "Deliver the moving average of the weights of the final training.")
+    balance: Balance = setting(
         Balance.AUTO,
         "How search and training make up for classes of unequal size: weights in the loss, or a sampler that draws all "
         "classes equally often. With auto the sampler, where the largest class has more than 10 times the images of "
         "the smallest.",
     )
-    cutout: int = _setting(0, "Side in px of the square that is cut out of training images. With 0 none is.", least=0)
+    cutout: int = setting(0, "Side in px of the square that is cut out of training images. With 0 none is.", least=0)
 
 
 @dataclass(frozen=True)
 class CalibrationSettings:
     """What the ranges of an int8 network are taken from."""
 
-    images: int = _setting(256, "Training images that the ranges of an int8 network are taken from.", least=1)
+    images: int = setting(256, "Training images that the ranges of an int8 network are taken from.", least=1)
 
 
 @dataclass(frozen=True)
 class Settings:
     """The whole job."""
 
-    data: str = _setting(
+    data: str = setting(
         "", "Images to learn from: a folder that holds a folder for each class, or the name of a known data set."
     )
-    device: str = _setting(
+    device: str = setting(
         "cpu",
         "Device that the network is for: one of those that `proxyless devices` lists, or the file of a latency table.",
     )
-    latency: float | None = _setting(
+    latency: float | None = setting(
         None, "Latency in ms that one inference may take on the device, the budget of the search."
     )
-    seed: int = _setting(0, "Seed of everything random.", least=0)
+    seed: int = setting(0, "Seed of everything random.", least=0)
     images: ImageSettings = field(default_factory=ImageSettings)
     space: SpaceSettings = field(default_factory=SpaceSettings)
     measure: MeasureSettings = field(default_factory=MeasureSettings)
@@ -302,11 +291,11 @@ class Settings:
             for section in sections:
                 target = target.setdefault(section, {})
             target[last] = value
-        return _merged(self, nested, "")
+        return merged(self, nested, "")
 
     def to_yaml(self) -> str:
         """All settings as YAML that :func:`load` reads."""
-        return yaml.safe_dump(_plain(self), sort_keys=False)
+        return yaml.safe_dump(plain(self), sort_keys=False)
 
 
 def without_effect(settings: Settings) -> list[str]:
@@ -353,7 +342,7 @@ def load(path: str | Path, base: Settings | None = None) -> Settings:
     if not isinstance(value, dict):
         raise ProxylessError(f"{path}: a config is a mapping of settings, this is a {type(value).__name__}")
     try:
-        return _merged(base or Settings(), value, "")
+        return merged(base or Settings(), value, "")
     except ProxylessError as error:
         raise ProxylessError(f"{path}: {error}") from None
 
@@ -383,79 +372,3 @@ def describe(cls: type = Settings, prefix: str = "") -> Iterator[Described]:
             yield from describe(hint, f"{prefix}{item.name}.")
         else:
             yield Described(prefix + item.name, hint, item.default, item.metadata["help"])
-
-
-def _merged(settings: Any, values: Mapping[Any, Any], where: str) -> Any:
-    hints = typing.get_type_hints(type(settings))
-    fields = {item.name: item for item in dataclasses.fields(settings)}
-    changes: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in hints:
-            near = nearest(str(name), hints)
-            mend = f"did you mean {where}{near}?" if near else f"there is {', '.join(hints)}"
-            raise ProxylessError(f"unknown setting {where}{name}: {mend}")
-        current = getattr(settings, name)
-        if dataclasses.is_dataclass(current):
-            if not isinstance(value, Mapping):
-                raise ProxylessError(
-                    f"setting {where}{name} is a section: it needs settings below it, got {short(value)}"
-                )
-            changes[name] = _merged(current, value, f"{where}{name}.")
-        else:
-            changes[name] = _checked(value, hints[name], f"{where}{name}")
-            least, most = fields[name].metadata["least"], fields[name].metadata["most"]
-            if least is not None and changes[name] is not None and not least <= changes[name] <= most:
-                bounds = f"at least {least:g}" + (f" and at most {most:g}" if most < math.inf else "")
-                raise ProxylessError(f"setting {where}{name} must be {bounds}, got {short(value)}")
-    return dataclasses.replace(settings, **changes)
-
-
-def type_name(hint: Any) -> str:
-    """A type in a user's words: ``a whole number or null``, ``true or false``..."""
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        return " or ".join(str(member.value) for member in hint)
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return " or ".join(type_name(option) for option in typing.get_args(hint))
-    if typing.get_origin(hint) is tuple:
-        return "a list of whole numbers"
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}[hint]
-
-
-def _checked(value: Any, hint: Any, name: str) -> Any:
-    """``value`` if it is of type ``hint``, converted where nothing is lost."""
-    wanted = type_name(hint)
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        hint = next(option for option in typing.get_args(hint) if option is not type(None))
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        for member in hint:
-            if value in (member, member.value):
-                return member
-        near = meant(str(value), [str(member.value) for member in hint])
-        raise ProxylessError(f"setting {name} must be {wanted}, got {short(value)}{near}")
-    elif typing.get_origin(hint) is tuple:
-        if isinstance(value, list | tuple) and all(isinstance(v, int) and not isinstance(v, bool) for v in value):
-            return tuple(value)
-    elif hint is float:
-        # YAML reads 1e-3, without a point, as text; Python would read the digits of every script.
-        plain = value.isascii() if isinstance(value, str) else isinstance(value, int | float)
-        with contextlib.suppress(ValueError, OverflowError):
-            if plain and not isinstance(value, bool) and math.isfinite(float(value)):
-                return float(value)
-    elif hint is int:
-        if isinstance(value, int) and not isinstance(value, bool):
-            if abs(value) > LARGEST:
-                raise ProxylessError(f"setting {name} must be at most {LARGEST}, got {short(value)}")
-            return value
-    elif isinstance(value, hint):
-        return value
-    raise ProxylessError(f"setting {name} must be {wanted}, got {short(value)}")
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
-    if isinstance(value, Enum):
-        return value.value
-    return list(value) if isinstance(value, tuple) else value
