@@ -158,8 +158,8 @@ def keep_lines(path: Path, wanted: Callable[[Mapping[str, Any]], bool]) -> None:
     """Leave in a file of :func:`append_json_line` only the values that are ``wanted``, and no broken lines."""
     if not path.exists():
         return
-    before = path.read_bytes()
     lines = [json.dumps(value, allow_nan=False) + "\n" for value in read_json_lines(path) if wanted(value)]
+    before = path.read_bytes()
     after = "".join(lines)
     if after.encode() != before:
         write_text(path, after)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
@@ -119,7 +120,11 @@ def beside(file: Path) -> Path:
 
 def _taken(path: Path, what: Path, here: Owner) -> int:
     for _ in range(100):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        flags = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
+        if not stat.S_ISREG(os.fstat(handle).st_mode):  # a pipe would be waited for
+            os.close(handle)
+            raise ProxylessError(f"{path}: no file, and in the way of the lock; remove it")
         alone = _lock(handle)
         owner = Owner.read(os.read(handle, 10_000))
         if alone is False or (owner and not _over(owner, here, alone)):

@@ -60,7 +60,10 @@ def run(session: Any, images: NDArray[Any]) -> NDArray[np.float32]:
     wanted = session.get_inputs()[0]
     if wanted.type == "tensor(uint8)" and images.dtype != np.uint8:
         inputs = pixels_of(images, json.loads(session.get_modelmeta().custom_metadata_map["preprocessing"]))
-    outputs: NDArray[np.float32] = session.run(None, {wanted.name: inputs})[0]
+    try:
+        outputs: NDArray[np.float32] = session.run(None, {wanted.name: inputs})[0]
+    except Exception as error:  # of a damaged file, which could be loaded all the same; its classes are not exported
+        raise ProxylessError(f"ONNX Runtime cannot run the model: {first_line(error)}") from None
     return outputs
 
 
