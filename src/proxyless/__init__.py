@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from proxyless.errors import ProxylessError
     from proxyless.supernet import Supernet
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Architecture": "architecture",

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from proxyless import replay
-from proxyless.choice import Choice, Gating
+from proxyless.choice import Choice, Gating, Zero
 from proxyless.errors import ContractError
 from proxyless.inputs import Inputs
 
@@ -94,6 +94,8 @@ class _Mixed(torch.autograd.Function):
         changed = _autocast(output) != ctx.autocast
         with torch.no_grad(), torch.autocast(**ctx.autocast) if changed else nullcontext():
             for position, index in enumerate(mixing.support):
+                if isinstance(choice.candidate(index), Zero):
+                    continue  # its output is zero, and so is the gradient of its gate
                 candidate = output if position == mixing.active else choice.run(index, inputs)
                 if candidate.shape != output.shape:
                     shapes = {choice.operations[index]: tuple(candidate.shape)}
