@@ -91,13 +91,27 @@ def test_a_wrapping_folder_is_entered_and_named(tmp_path: Path, write_images) ->
         (["one/train/cat", "one/train/dog", "two/cat", "two/dog"], [], "give ROOT/one"),
         (["train/cat", "train/dog", "holdout/cat", "holdout/dog"], [], "holdout: .*rename it to valid or test"),
         (["train/steam", "train/diesel", "bus", "car"], [], "give ROOT/train"),
+        (["a/b/train/cat", "a/b/train/dog", "a/b/TEST/cat", "a/b/TEST/dog", "c/pictures"], [], "give ROOT/a/b$"),
+        (["a/b/train/cat", "a/b/train/dog", "a/b/val/cat", "a/b/val/dog", "test/test"], [], "give ROOT/a/b, which"),
+        (["rose", "tulip", "set/rose", "set/tulip"], [], "set: holds folders of the names of classes beside it"),
+        (
+            ["train/cat", "train/dog", "train/x/cat", "train/x/dog", "test/cat", "test/dog"],
+            [],
+            "move ROOT/train/x away",
+        ),
+        (
+            ["train/rgb/cat", "train/rgb/dog", "train/depth/cat", "train/depth/dog", "test/rgb/cat", "test/depth/cat"],
+            [],
+            "depth/, rgb/ hold the same folders",
+        ),
+        (["cat", "dog"], ["cat/1.heic", "dog/1.heic"], "left out: not an image that can be opened ..heic. 2"),
         (["train/cat", "train/dog", "Training/cat", "Training/dog"], [], "both train/ and Training/"),
     ],
 )
 def test_a_layout_that_is_probably_misread_stops_with_what_to_give(
     tmp_path: Path, folders: list[str], files: list[str], message: str
 ) -> None:
-    touch(tmp_path, *folders)
+    touch(tmp_path, *folders, count=0 if any(name.endswith(".heic") for name in files) else 10)
     for name in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("cat")
@@ -201,3 +215,14 @@ def test_class_names_are_text_whatever_the_bytes_of_the_folder(tmp_path: Path) -
     found = split(tmp_path)
     assert found.classes == ("caf\\xe9", "caf\u00e9", "two\\x0alines")
     assert found.test.labels.tolist() == [1] * 10
+
+
+def test_files_of_several_pictures_are_told_of(tmp_path: Path, write_images) -> None:
+    for name in ("cat", "dog"):
+        write_images(tmp_path / name, 8)
+    assert "several pictures" not in "".join(data.load(tmp_path).remarks())
+    first, second = (Image.new("RGB", (12, 12), colour) for colour in ("red", "blue"))
+    first.save(tmp_path / "cat" / "stack.tif", save_all=True, append_images=[second])
+    images = data.load(tmp_path)
+    assert "some files hold several pictures" in "".join(images.remarks())
+    assert data.load(tmp_path, record=images.describe()).remarks() == images.remarks()

@@ -50,6 +50,8 @@ class Header:
     grey: bool
     upper_bits: bool = False
     """Whether Pillow reads the upper 8 of 16 bits a colour, as it does of all but greys."""
+    several: bool = False
+    """Whether there are more pictures in the file, such as pages of a stack or frames of an animation."""
 
 
 @contextmanager
@@ -71,9 +73,22 @@ def read_header(path: Path) -> Header | None:
         with Image.open(path) as image:
             deep = ";16" in str(getattr(image, "tile", ""))  # the names of what decodes it
             upper_bits = deep and image.mode not in DEEP_MODES
-            return Header(image.width, image.height, image.mode in GREY_MODES, upper_bits)
+            return Header(image.width, image.height, image.mode in GREY_MODES, upper_bits, _goes_on(image))
     except Exception:  # as in read_image, which is the one to report the damage
         return None
+
+
+def _goes_on(image: Image.Image) -> bool:
+    """Whether there is a second picture in a file. Not by ``n_frames``, which reads all of them. The second one in the
+    photo of a phone (MPO) is a preview or a map of brightness.
+    """
+    if image.format == "MPO":
+        return False
+    try:
+        image.seek(1)
+    except Exception:  # EOFError where there is none; whatever is wrong with a later one does no harm
+        return False
+    return True
 
 
 def read_image(path: Path, channels: int, grey_range: GreyRange | None = None, rule: Rule = Rule.PILLOW) -> Image.Image:

@@ -19,6 +19,7 @@ class Findings:
     a few names of the files that were passed over, by reason. ``in_subfolders``: images that lie deeper than right in
     their class folder. ``kinds``: images by ``grey`` and ``colour``, where there are both; ``read_as``: what
     all become. ``upper_bits``: whether there are colour images of 16 bits, of which Pillow reads the upper 8.
+    ``several``: whether there are files of several pictures, of which the first is read.
 
     ``shared``: pictures of one split that are in another one too, such as ``{"train/test": 3}``. ``two_labels``:
     images whose picture also stands under another class, with an example in ``two_labels_example``. ``together``: names
@@ -31,6 +32,7 @@ class Findings:
     kinds: dict[str, int] = field(default_factory=dict)
     read_as: str = ""
     upper_bits: bool = False
+    several: bool = False
     shared: dict[str, int] = field(default_factory=dict)
     two_labels: int = 0
     two_labels_example: tuple[str, ...] = ()
@@ -60,6 +62,7 @@ class Findings:
             kinds={str(kind): int(count) for kind, count in kinds.items()},
             read_as=str(record.get("read_as", "")),
             upper_bits=bool(record.get("upper_bits", False)),
+            several=bool(record.get("several", False)),
             shared={str(splits): int(count) for splits, count in shared.items()},
             two_labels=int(record.get("two_labels", 0)),
             two_labels_example=tuple(str(name) for name in record.get("two_labels_example", [])),
@@ -82,6 +85,11 @@ class Findings:
             lines.append(
                 f"mixed: {self.kinds['grey']:,} grey and {self.kinds['colour']:,} colour images; all are read as"
                 f" {self.read_as}"
+            )
+        if self.several:
+            lines.append(
+                "some files hold several pictures, pages or frames, of which only the first is read; save them as files"
+                " of their own where they count"
             )
         if self.upper_bits:
             lines.append(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from proxyless.data.findings import left_out_in_words
 from proxyless.data.layout import EXPECTED, find_layout
 from proxyless.data.splits import HoldOut, held_out
 from proxyless.data.tree import LeftOut, Owner, Tree, collect, relative
@@ -132,7 +133,7 @@ def list_folder(root: Path) -> FolderFiles:
     layout = find_layout(tree, str(root), left_out)
     parts = layout.splits or {"train": layout.base}
     by_split, deep = _by_class(tree, layout.base, parts, left_out)
-    _check_classes(Path(parts["train"]), by_split["train"])
+    _check_classes(Path(parts["train"]), by_split["train"], left_out)
     classes = tuple(by_split["train"])
     lists = {}
     for split, by_class in by_split.items():
@@ -211,9 +212,11 @@ def _check_known(folder: Path, by_class: dict[str, list[str]], classes: Sequence
             )
 
 
-def _check_classes(folder: Path, by_class: dict[str, list[str]]) -> None:
+def _check_classes(folder: Path, by_class: dict[str, list[str]], left_out: LeftOut) -> None:
     if not any(by_class.values()):
-        raise ProxylessError(f"{folder}: no images in class folders found; {EXPECTED}")
+        words = left_out_in_words(left_out.describe())
+        others = f" (left out: {words})" if words else ""
+        raise ProxylessError(f"{folder}: no images in class folders found{others}; {EXPECTED}")
     for name, files in by_class.items():
         if not files:
             raise ProxylessError(f"{folder / name}: class folder without images; add some or remove the folder")

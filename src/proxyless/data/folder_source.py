@@ -99,7 +99,11 @@ def load_folder(
                 lists = {name: files.without(skipped) for name, files in found.splits.items()}
                 scans = rearranged(scans, lists, lambda files, name: _scan(root, files, kind, name, keep))
             findings = _findings(source, found, scans, together, kind.channels)
-            findings = replace(findings, upper_bits=any(header.upper_bits for header in headers))
+            findings = replace(
+                findings,
+                upper_bits=any(header.upper_bits for header in headers),
+                several=any(header.several for header in headers),
+            )
         _check_classes(root, found.classes, scans["train"].files)
         check_not_empty(_where(source, found), {name: len(result.files) for name, result in scans.items()})
         moments = scans["train"].moments

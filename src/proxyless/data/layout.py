@@ -115,6 +115,10 @@ def _splits(tree: Tree, base: str, left_out: LeftOut) -> Layout | None:
         if path != chosen[kind]:
             _leave_loose(tree, chosen[kind], left_out)
         _leave_loose(tree, path, left_out)
+        holding = tree.holding(path)
+        if len(holding) > 1:
+            _check_copies(tree, path, holding)
+            _check_subfolders(tree, path, holding)
     return Layout(base, splits)
 
 
@@ -171,7 +175,9 @@ def _check_train_is_there(tree: Tree, base: str, named: dict[str, list[str]], di
     if divided:
         name = next(iter(divided.values()))[0]
         if len(tree.holding(base)) > 1 or "train" not in _named(tree, os.path.join(base, name)):
-            raise ProxylessError(f"{base}: has {name}/ but no train/ with class folders; {EXPECTED}")
+            below = _divided_below(tree, base)
+            way = f"give {below}, which has one" if below else EXPECTED
+            raise ProxylessError(f"{base}: has {name}/ but no train/ with class folders; {way}")
         return
     holding = tree.holding(base)
     names = {name for of in named.values() for name in of}
@@ -229,6 +235,12 @@ def _check_undivided(tree: Tree, base: str) -> None:
                 f"{inside}: has {named['train'][0]}/ with class folders in it, but would be read as one class of"
                 f" {base}; give {inside}"
             )
+        if below := _divided_below(tree, inside):
+            raise ProxylessError(
+                f"{below}: has train/ and other splits with class folders in them, but would be read as a part of one"
+                f" class, {name}/ of {base}; give {below}"
+            )
+    _check_copies(tree, base, holding)
     _check_subfolders(tree, base, holding)
 
 
@@ -285,6 +297,33 @@ def _leave_beside(
         path = os.path.join(base, name)
         if count := tree.count_images(path):
             left_out.add(BESIDE, path, count)
+
+
+def _check_copies(tree: Tree, base: str, classes: list[str]) -> None:
+    """A folder that holds folders of the names of the classes beside it is a second copy of the set, and no class."""
+    for name in classes:
+        inside = os.path.join(base, name)
+        found = [other for other in tree.holding(inside) if other in classes]
+        if len(found) > 1 and not {tree.real(os.path.join(base, c)) for c in classes} & {
+            tree.real(os.path.join(inside, c)) for c in found
+        }:
+            raise ProxylessError(
+                f"{inside}: holds folders of the names of classes beside it ({_some(found)}), as a second copy of the"
+                f" data set does, but would be read as one class; move {inside} away, or give it alone"
+            )
+
+
+def _divided_below(tree: Tree, folder: str) -> str | None:
+    """The first folder below ``folder`` that is divided into train/ and another split; None where there is none."""
+    waiting = [(folder, 0)]
+    while waiting:
+        here, depth = waiting.pop(0)
+        named = _named(tree, here)
+        if len([kind for kind, names in named.items() if _is_divided(tree, here, names[0])]) > 1 and "train" in named:
+            return here
+        if depth < DEEPEST:
+            waiting += [(os.path.join(here, name), depth + 1) for name in tree.listing(here).folders]
+    return None
 
 
 def _some(names: list[str]) -> str:
