@@ -2,11 +2,15 @@
 
     python benchmarks/resilience.py [--kills 30] [--terms 10] [--full-disk 10]
 
-A tiny job runs undisturbed first. Then it is disturbed at a seeded moment, continued by the same command until it ends,
-and its files are compared with the undisturbed ones, bit by bit. Latencies come from a file, since two measurements are
-never the same; every third job measures them itself instead, and is compared in that it ends and leaves nothing. A full
-disk is a small tmpfs that is filled up, and made free again. Results are appended to a file as they come: the same
-command goes on after a stop, and `resilience.json` and `.md` are written at the end.
+A tiny job runs undisturbed first, and tells how long each stage takes. Then it is disturbed at a seeded moment within a
+stage, the stages in turn, continued by the same command until it ends, and its files are compared with the undisturbed
+ones, bit by bit. Latencies come from a file, since two measurements are never the same. Every third job measures them
+itself instead, on one core that another program uses as well, and is compared with a second run given its table; every
+second of these also measures in its derivation, and is compared given the architecture that came of it.
+
+A full disk is a small tmpfs that is filled up, and made free again. Where a job ends before it is disturbed, an earlier
+moment is drawn. Results are appended to a file as they come, and `resilience.json` and `.md` written after each: the
+same command goes on after a stop.
 """
 
 from __future__ import annotations
@@ -21,9 +25,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from enum import Enum
 from pathlib import Path
 
 SEED = 0
+CORE = max(os.sched_getaffinity(0))
+"""The one core of jobs that measure."""
 HERE = Path(__file__).parent / "results"
 SAMPLE = Path(__file__).parent.parent / "tests" / "versions" / "0.1.0"
 JOB = """
@@ -34,9 +44,29 @@ JOB = """
 SAME = ("architecture.json", "model.safetensors", "model.onnx", "confusion.json", "search/history.jsonl")
 
 
-def command(out: Path, *, measured: bool) -> list[str]:
-    device = "cpu" if measured else str(SAMPLE / "table.json")
-    return [sys.executable, "-m", "proxyless", "search", *JOB, "--device", device, "--out", str(out)]
+class Latencies(Enum):
+    """Where the latencies of a job come from."""
+
+    FILE = "a file"
+    MEASURED = "measuring before the search"
+    MEASURED_AGAIN = "measuring before the search and in the derivation"
+
+    @property
+    def here(self) -> bool:
+        return self is not Latencies.FILE
+
+    @staticmethod
+    def of(number: int) -> Latencies:
+        if number % 3 != 2:
+            return Latencies.FILE
+        return Latencies.MEASURED if number % 2 else Latencies.MEASURED_AGAIN
+
+
+def command(out: Path, latencies: Latencies) -> list[str]:
+    device = "cpu" if latencies.here else str(SAMPLE / "table.json")
+    derivation = "most-probable" if latencies is Latencies.MEASURED else "budget"
+    chosen = ["--device", device, "--search-derivation", derivation, "--out", str(out)]
+    return [sys.executable, "-m", "proxyless", "search", *JOB, *chosen]
 
 
 def environment(temporary: Path) -> dict[str, str]:
@@ -48,18 +78,73 @@ def training(run: Path) -> list[dict[str, object]]:
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
 
 
-def differences(run: Path, whole: Path) -> list[str]:
+def differences(run: Path, whole: Path, latencies: Latencies) -> list[str]:
     """Names of files that are not those of the undisturbed run."""
-    found = [name for name in SAME if (run / name).read_bytes() != (whole / name).read_bytes()]
+    # A search of which the table has been fitted anew in the derivation cannot be made again.
+    given = ("search/history.jsonl",) if latencies is Latencies.MEASURED_AGAIN else ()
+    found = [name for name in SAME if name not in given and (run / name).read_bytes() != (whole / name).read_bytes()]
     return found + (["training/history.jsonl"] if training(run) != training(whole) else [])
 
 
-def stage(run: Path) -> str:
-    """The last stage that the log of a run tells of."""
-    if not (run / "log.jsonl").exists():
-        return "before the search"
-    lines = [line for line in (run / "log.jsonl").read_text().splitlines() if line.endswith("}")]
-    return str(json.loads(lines[-1])["stage"]) if lines else "before the search"
+Lengths = dict[bool, dict[str, float]]
+"""Seconds by stage of the undisturbed runs, by whether they measure."""
+
+STAGES = ("start", "search", "train", "check")
+"""Where jobs are disturbed whose latencies come from a file; the derivation is over at once."""
+
+STAGES_MEASURED = ("start", "measure", "search", "derive", "train", "check")
+
+BEGINS = {"search": "config.yaml", "derive": "config.yaml", "train": "architecture.json", "check": "model.safetensors"}
+"""The file that is there when a stage begins; the derivation, which has none, is waited for from the search on."""
+
+
+def lasts(run: Path, seconds: float) -> dict[str, float]:
+    """Seconds that each stage of an undisturbed run took, which took ``seconds`` with the start of the program."""
+    found: dict[str, float] = json.loads((run / "seconds.json").read_text())
+    start = max(0.5, seconds - sum(found.values())) + found.get("data", 0.0)
+    return found | {"start": start, "check": found["check"] + found.get("report", 0.0)}
+
+
+def reached(process: subprocess.Popen[str], run: Path, stage: str, lengths: dict[str, float], share: float) -> bool:
+    """Wait for a moment within ``stage``, ``share`` of its usual length after it began; False where the job ended."""
+    rest = share * lengths[stage]
+    if stage == "measure":
+        rest += lengths["start"]
+    if stage == "derive":
+        rest += lengths["search"]
+    while stage in BEGINS and not (run / BEGINS[stage]).exists():
+        if process.poll() is not None:
+            return False
+        time.sleep(0.01)
+    try:
+        process.wait(rest)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
+
+
+def given_latencies(run: Path, copy: Path, latencies: Latencies) -> Path:
+    """A copy of a run with its table, and where that was fitted anew its architecture, and nothing that came after."""
+    copy.mkdir()
+    names = ["config.yaml", "data.json", "fingerprints.bin", "latency.json"]
+    for name in names + ["architecture.json"] * (latencies is Latencies.MEASURED_AGAIN):
+        shutil.copy(run / name, copy)
+    return copy
+
+
+@contextmanager
+def load(core: int) -> Iterator[None]:
+    """Another program that wants ``core`` for itself meanwhile."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"], preexec_fn=lambda: pinned(core))
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def pinned(core: int) -> None:
+    os.sched_setaffinity(0, {core})
 
 
 def continued(words: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -76,47 +161,68 @@ def fill(path: Path) -> None:
         os.close(handle)
 
 
-def disturbed(kind: str, number: int, seconds: float, whole: Path, folder: Path) -> dict[str, object]:
+def disturbed(
+    kind: str, number: int, lengths: dict[bool, dict[str, float]], whole: Path, folder: Path
+) -> dict[str, object]:
     """One job with one disturbance, and what became of it."""
-    measured = number % 3 == 2
+    latencies = Latencies.of(number)
+    stages = STAGES_MEASURED if latencies.here else STAGES
+    stage = stages[(number // 3 if latencies.here else number - number // 3) % len(stages)]
     chance = random.Random(f"{SEED} {kind} {number}")
-    temporary = folder / "temporary"
+    for attempt in range(4):
+        own = folder / str(attempt)
+        own.mkdir(parents=True)
+        share = chance.uniform(0.02, 0.95) / 2**attempt
+        with load(CORE) if latencies.here else nullcontext():
+            found = once(kind, latencies, stage, share, lengths[latencies.here], whole, own)
+        about = {"kind": kind, "number": number, "latencies": latencies.value, "stage": stage}
+        found = about | {"share": round(share, 3)} | found
+        if found["disturbed"]:
+            break
+    return found
+
+
+def once(
+    kind: str, latencies: Latencies, stage: str, share: float, lengths: dict[str, float], whole: Path, folder: Path
+) -> dict[str, object]:
+    """One try of a disturbance at a moment."""
+    temporary, place = folder / "temporary", folder / "place"
     temporary.mkdir()
-    place = folder / "place"
     place.mkdir()
     if kind == "full-disk":
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)], check=True)
     run = place / "run"
-    words, variables = command(run, measured=measured), environment(temporary)
-    after_s = chance.uniform(0.02, 1.0) * seconds
+    words, variables = command(run, latencies), environment(temporary)
     started = time.monotonic()
-    process = subprocess.Popen(words, env=variables, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    try:
-        process.wait(after_s)
-    except subprocess.TimeoutExpired:
-        if kind == "full-disk":
-            fill(place / "filler")
-        else:
-            process.send_signal(signal.SIGKILL if kind == "kill" else signal.SIGTERM)
+    process = subprocess.Popen(
+        words, env=variables, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        preexec_fn=(lambda: pinned(CORE)) if latencies.here else None,
+    )  # fmt: skip
+    hit = reached(process, run, stage, lengths, share)
+    if hit and kind == "full-disk":
+        fill(place / "filler")
+    elif hit:
+        process.send_signal(signal.SIGKILL if kind == "kill" else signal.SIGTERM)
     _, errors = process.communicate()
     left = sorted(path.name for path in temporary.iterdir())
     found: dict[str, object] = {
-        "kind": kind,
-        "number": number,
-        "measured": measured,
-        "after_s": round(after_s, 2),
+        # A disk that fills up after the last file is written disturbs nothing.
+        "disturbed": hit and process.returncode != 0,
         "exit_code": process.returncode,
-        "stage": stage(run),
         "line": errors.strip().splitlines()[-1:] if errors.strip() else [],
         "traceback": "Traceback" in errors,
         "left_in_temporary": left if kind != "kill" else [],  # nothing can put away after kill -9
     }
     (place / "filler").unlink(missing_ok=True)
     again = continued(words, variables)
+    compared = whole
+    if latencies.here and not again.returncode:
+        compared = given_latencies(run, folder / "compared", latencies)
+        again = continued(command(compared, latencies), variables)
     found |= {
         "continued": again.returncode,
         "error": again.stderr.strip()[-300:],
-        "different": None if measured or again.returncode else differences(run, whole),
+        "different": None if again.returncode else differences(run, compared, latencies),
         "partial": sorted(path.name for path in run.rglob(".*")),
         "seconds": round(time.monotonic() - started, 1),
     }
@@ -141,10 +247,10 @@ def written(results: list[dict[str, object]], path: Path) -> None:
         compared = [found for found in mine if found["different"] is not None]
         same = sum(not found["different"] for found in compared)
         lines.append(f"| {kind} | {len(mine)} | {same} of {len(compared)} the same | {sum(map(good, mine))} |")
-    stages: dict[str, int] = {}
-    for found in results:
-        stages[str(found["stage"])] = stages.get(str(found["stage"]), 0) + 1
+    stages = Counter(str(found["stage"]) for found in results if found["disturbed"])
     lines += ["", "Disturbed in: " + ", ".join(f"{name} {count}" for name, count in stages.items()) + "."]
+    spared = sum(not found["disturbed"] for found in results)
+    lines += [f"Over before they could be disturbed: {spared}."] if spared else []
     path.with_suffix(".md").write_text("\n".join(lines) + "\n")
 
 
@@ -159,11 +265,15 @@ def main() -> None:
     done = {(found["kind"], found["number"]) for found in results}
     with tempfile.TemporaryDirectory(prefix="resilience-") as name:
         folder = Path(name)
-        started = time.monotonic()
-        first = continued(command(folder / "whole", measured=False), environment(folder))
-        if first.returncode:
-            sys.exit(first.stderr)
-        seconds = time.monotonic() - started
+        lengths: Lengths = {}
+        for latencies in (Latencies.FILE, Latencies.MEASURED_AGAIN):
+            whole = folder / latencies.name
+            started = time.monotonic()
+            with load(CORE) if latencies.here else nullcontext():
+                first = continued(command(whole, latencies), environment(folder))
+            if first.returncode:
+                sys.exit(first.stderr)
+            lengths[latencies.here] = lasts(whole, time.monotonic() - started)
         counts = {"kill": asked.kills, "term": asked.terms, "full-disk": asked.full_disk}
         # In turn, so that a part of them tells of all kinds.
         jobs = sorted(
@@ -174,13 +284,13 @@ def main() -> None:
                 continue
             own = folder / f"{kind}-{number}"
             own.mkdir()
-            found = disturbed(kind, number, seconds, folder / "whole", own)
+            found = disturbed(kind, number, lengths, folder / Latencies.FILE.name, own)
             shutil.rmtree(own)
             results.append(found)
             with lines.open("a") as file:
                 file.write(json.dumps(found) + "\n")
             print("ok " if good(found) else "BAD", found, flush=True)
-    written(results, asked.out)
+            written(results, asked.out)
 
 
 if __name__ == "__main__":
