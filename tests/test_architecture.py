@@ -139,6 +139,8 @@ def test_lazy_candidates_that_never_ran_are_named_until_they_have_weights():
         derive(network(), [0])
     with pytest.raises(ProxylessError, match="the network holds a LazyLinear that was never run"):
         derive(network(), [1])
+    with pytest.raises(ProxylessError, match="candidate norm of choice 0 holds a LazyBatchNorm1d that was never run"):
+        derive(nn.Sequential(Choice(norm=nn.Sequential(nn.LazyBatchNorm1d()), plain=nn.Linear(3, 3))), [0])
     for how in (lambda net, x: net.input_shapes(x), lambda net, x: net(x)):
         supernet = Supernet(network())
         how(supernet, torch.randn(1, 3, 5))

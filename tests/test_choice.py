@@ -107,3 +107,9 @@ def test_a_compiled_candidate_or_network_computes_the_same():
     supernet.path = [0]
     with torch.inference_mode():
         assert torch.equal(supernet(x), expected)
+
+
+def test_a_candidate_that_does_not_take_the_arguments_is_named():
+    choice = Choice(conv=nn.Conv1d(3, 3, 1), same=nn.Identity())
+    with pytest.raises(ProxylessError, match=r"candidate conv of choice of conv, same does not take .*'mask'"):
+        choice(torch.randn(2, 3, 4), mask=torch.ones(4))

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from proxyless import Choice, ProxylessError, Supernet
+from proxyless import Choice, ProxylessError, Supernet, Zero
 from proxyless.search.gradient import TwoPathUpdate
 from proxyless.search.objective import TaskOnly
 
@@ -104,6 +104,45 @@ def test_a_network_that_is_called_without_its_supernet_says_so(kind):
     supernet.path = B
     with pytest.raises(ProxylessError, match=r"run again by a backward pass .*, but its path has moved on: call the"):
         loss.backward()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_passes_without_the_supernet_before_one_goes_backward_are_refused(kind):
+    supernet = Supernet(Net(KINDS[kind]))
+    losses = []
+    for path in (A, B):
+        supernet.path = path
+        losses.append(nn.functional.cross_entropy(supernet.network(X), Y))
+    with pytest.raises(ProxylessError, match="its path has moved on"):
+        sum(losses).backward()
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("kind", KINDS)
+def test_passes_without_the_supernet_that_each_go_backward_are_right(kind):
+    def network(run):
+        torch.manual_seed(0)
+        skips = [Choice(a=nn.Linear(3, 3), zero=Zero(), shortcut=True), Choice(a=nn.Linear(3, 3), same=nn.Identity())]
+        return nn.Sequential(nn.Linear(3, 3), *(Checkpointed(choice, run) for choice in skips))
+
+    expected, found = Supernet(network(plain)), Supernet(network(KINDS[kind]))
+    for supernet in (expected, found):
+        for path in ([0, 0], [1, 1], [0, 1], [1, 0]):
+            supernet.path = path
+            nn.functional.cross_entropy(supernet.network(X), Y).backward()
+            with torch.no_grad():
+                supernet.network(X)
+    for one, other in zip(expected.network.parameters(), found.network.parameters(), strict=True):
+        assert torch.allclose(one.grad, other.grad, atol=1e-7)
+
+
+class Checkpointed(nn.Module):
+    def __init__(self, inner, run) -> None:
+        super().__init__()
+        self.inner, self.run = inner, run
+
+    def forward(self, x):
+        return self.run(self.inner, x)
 
 
 def test_a_supernet_that_is_checkpointed_as_a_whole_repeats_its_path():

@@ -108,36 +108,30 @@ def derive(network: nn.Module, architecture: Architecture | Sequence[int]) -> nn
             if isinstance(choice, Choice) and id(choice) not in memo:
                 index = taken[id(choice)]
                 candidate = settled(choice, index)
+                _check_run(choice.called(index), candidate)
                 replace(candidate)  # inner choices of a candidate before the outer one
-                memo[id(choice)] = copied(candidate, memo, called=_called(choice, index))
+                memo[id(choice)] = copied(candidate, memo, called=choice.called(index))
 
     replace(supernet.network)
+    _check_run("the network", supernet.network)
     compact = copied(supernet.network, memo)
     assert not any(isinstance(module, Choice) for module in compact.modules())
-    _check_weights(supernet, path, compact)
     return compact
 
 
-def _check_weights(supernet: Supernet, path: Sequence[int], compact: nn.Module) -> None:
-    """Make sure that no lazy module of ``compact`` waits for its first input."""
-    if not any(_waits(part) for part in compact.modules()):
-        return
-    taken = zip(supernet.choices.values(), path, strict=True)
-    held = {_called(choice, index): choice.candidate(index) for choice, index in taken}
-    called, part = next(
-        (called, part)
-        for called, module in {**held, "the network": compact}.items()
-        for part in module.modules()
-        if _waits(part)
-    )
-    raise ProxylessError(
-        f"{called} holds a {type(part).__name__} that was never run and has no weights yet: run"
-        " supernet.input_shapes(example) first, which runs every candidate once"
-    )
-
-
-def _called(choice: Choice, index: int) -> str:
-    return f"candidate {choice.operations[index]} of choice {choice.name}"
+def _check_run(called: str, module: nn.Module) -> None:
+    """Make sure that no lazy module of ``module``, apart from those in choices, waits for its first input."""
+    parts = [module]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, Choice):  # whose taken candidate is looked at by itself
+            continue
+        if _waits(part):
+            raise ProxylessError(
+                f"{called} holds a {type(part).__name__} that was never run and has no weights yet: run"
+                " supernet.input_shapes(example) first, which runs every candidate once"
+            )
+        parts += reversed(list(part.children()))
 
 
 def _waits(module: nn.Module) -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from proxyless import replay
-from proxyless.errors import ContractError
+from proxyless.errors import ContractError, first_line
 from proxyless.inputs import Inputs, first_tensor
 
 
@@ -53,6 +53,7 @@ class Choice(nn.Module):
         name: what the supernet calls it; for messages.
         gating: set by an architecture update for the length of one forward pass, otherwise None.
         again: index of the candidate that a backward pass runs again, see :mod:`proxyless.replay`.
+        waiting: indices of the candidates that a backward pass has still to run again.
     """
 
     def __init__(self, *, shortcut: bool = False, **candidates: nn.Module) -> None:
@@ -70,6 +71,7 @@ class Choice(nn.Module):
         self.gating: Gating | None = None
         self.again: int | None = None
         self.ran = 0
+        self.waiting: list[int] = []
 
     def __len__(self) -> int:
         return len(self.operations)
@@ -78,20 +80,27 @@ class Choice(nn.Module):
         """The candidate operation at ``index``."""
         return self.candidates[self.operations[index]]
 
+    def called(self, index: int) -> str:
+        """What the candidate at ``index`` is called in messages."""
+        return f"candidate {self.operations[index]} of choice {self.name}"
+
     def run(self, index: int, inputs: Inputs) -> Tensor:
         """The output of the candidate at ``index`` alone.
 
         Raises:
-            ContractError: it changes its input in place, or returns something else than one tensor.
+            ContractError: it does not take the arguments, changes its input in place, or returns something else
+                than one tensor.
         """
         before = inputs.versions()
-        output: Any = self.candidate(index)(*inputs.positional, **inputs.keywords)
-        called = f"candidate {self.operations[index]} of choice {self.name}"
-        if inputs.versions() != before:
+        called = self.called(index)
+        try:
+            output: Any = self.candidate(index)(*inputs.positional, **inputs.keywords)
+        except TypeError as error:
             raise ContractError(
-                f"{called} changes its input in place, on which the shortcut and other candidates rely: give what"
-                " changes it, an activation for one, inplace=False"
-            )
+                f"{called} does not take what the choice is given ({first_line(error)}): wrap it in a module that does"
+            ) from error
+        if inputs.versions() != before:
+            raise changes_input(called)
         if not isinstance(output, Tensor):
             raise ContractError(
                 f"{called} returns a {type(output).__name__}: wrap it in a module that returns one tensor"
@@ -109,7 +118,9 @@ class Choice(nn.Module):
             if self.shortcut and isinstance(self.candidate(index), Zero):
                 return x.clone()
             mixed = self.run(index, given)
-            if not self.shortcut and given.hold(mixed):
+            if not given.hold(mixed):  # else nothing is computed that has to be repeated
+                replay.expect(self, index, given.tensors)
+            elif not self.shortcut:
                 return mixed.clone()  # so that what follows may change the output in place, whichever candidate ran
         if not self.shortcut:
             return mixed
@@ -121,6 +132,14 @@ class Choice(nn.Module):
 
     def extra_repr(self) -> str:
         return f"shortcut={self.shortcut}, active={self.operations[self.active]!r}"
+
+
+def changes_input(called: str) -> ContractError:
+    """What is said of a candidate that does so."""
+    return ContractError(
+        f"{called} changes its input in place, on which the shortcut and other candidates rely: give what changes it,"
+        " an activation for one, inplace=False"
+    )
 
 
 class Residual(nn.Module):

@@ -21,6 +21,11 @@ def first_tensor(positional: Iterable[Any], keywords: Mapping[str, Any]) -> Tens
     return next(value for value in (*positional, *keywords.values()) if isinstance(value, Tensor))
 
 
+def _bits(tensor: Tensor) -> Tensor:
+    """Of whatever type; not a number is equal to itself then."""
+    return tensor.detach().reshape(-1).view(torch.uint8)
+
+
 class Slot:
     """Stands for a tensor among arguments whose tensors are kept elsewhere."""
 
@@ -89,6 +94,16 @@ class Inputs:
         if torch.compiler.is_compiling():
             return []
         return [0 if tensor.is_inference() else tensor._version for tensor in self.tensors]
+
+    def copies(self) -> Inputs:
+        """The same arguments with copies of the tensors."""
+        return self.emptied().filled(tensor.detach().clone() for tensor in self.tensors)
+
+    def equal(self, other: Inputs) -> bool:
+        """Whether the tensors hold the same bytes as those of ``other``, which has tensors of the same shapes."""
+        pairs = zip(self.tensors, other.tensors, strict=True)
+        dense = [pair for pair in pairs if pair[0].layout == torch.strided and not pair[0].is_meta]
+        return all(torch.equal(_bits(one), _bits(another)) for one, another in dense)
 
     def hold(self, output: Tensor) -> bool:
         """Whether ``output`` lies in the memory of one of the tensors; not told of while a compiler traces."""

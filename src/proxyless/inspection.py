@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves, tree_map
 
-from proxyless.choice import Choice, Zero
+from proxyless.choice import Choice, Zero, changes_input
 from proxyless.errors import ContractError
 from proxyless.inputs import Inputs, Shapes
 from proxyless.modes import evaluation
@@ -141,12 +141,25 @@ class _Trial:
             ContractError: they return different shapes.
         """
         self.trying = True
-        shapes = {op: tuple(choice.run(index, given).shape) for index, op in enumerate(choice.operations)}
+        shapes = {op: tuple(self.try_one(choice, index, given).shape) for index, op in enumerate(choice.operations)}
         self.trying = False
         if choice.shortcut:
             shapes["the shortcut"] = tuple(given.tensors[0].shape)
         if len(set(shapes.values())) > 1:
             raise ContractError(f"candidates of choice {choice.name} return different shapes: {shapes}")
+
+    @staticmethod
+    def try_one(choice: Choice, index: int, given: Inputs) -> Tensor:
+        """The output of one candidate.
+
+        Raises:
+            ContractError: it changes its input, be it past the version counters of the tensors.
+        """
+        before = given.copies()
+        output = choice.run(index, given)
+        if not given.equal(before):
+            raise changes_input(choice.called(index))
+        return output
 
     @staticmethod
     def compare(one: Runs, other: Runs) -> None:

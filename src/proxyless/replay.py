@@ -6,7 +6,7 @@ leaves a note in the graph of its outputs, which the backward pass meets before 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -18,12 +18,15 @@ from proxyless.errors import ContractError
 
 
 class Repeated(Protocol):
-    """A choice: the candidate that is active, that ran last, and that the backward pass at work has to repeat."""
+    """A choice: the candidate that is active, that ran last, that the backward pass at work has to repeat, and
+    those that a backward pass has still to repeat.
+    """
 
     name: str
     active: int
     ran: int
     again: int | None
+    waiting: list[int]
 
 
 def in_backward() -> bool:
@@ -42,14 +45,27 @@ def candidate(choice: Repeated) -> int:
     if not in_backward():
         choice.ran = choice.active
         return choice.active
-    if choice.again is not None:
-        return choice.again
-    if choice.ran != choice.active:
+    repeated = choice.active if choice.again is None else choice.again
+    if choice.again is None and {choice.ran, *choice.waiting} != {choice.active}:
         raise ContractError(
             f"choice {choice.name} is run again by a backward pass (torch.utils.checkpoint), but its path has moved on:"
             " call the Supernet itself, not its network, or go backward before the next path is set"
         )
-    return choice.active
+    if repeated in choice.waiting:
+        choice.waiting.remove(repeated)
+    return repeated
+
+
+def expect(choice: Repeated, index: int, inputs: Sequence[Tensor]) -> None:
+    """Note that a backward pass will run candidate ``index`` again, where it runs inside of torch.utils.checkpoint."""
+    if torch.compiler.is_compiling() or in_backward():
+        return
+    if torch.is_grad_enabled():
+        inside = torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
+    else:  # use_reentrant=True: no gradients, though an input requires one
+        inside = any(tensor.requires_grad for tensor in inputs)
+    if inside:
+        choice.waiting.append(index)
 
 
 def begin(choices: Mapping[str, Repeated]) -> None:
@@ -57,6 +73,7 @@ def begin(choices: Mapping[str, Repeated]) -> None:
     if not torch.compiler.is_compiling() and not in_backward():
         for choice in choices.values():
             choice.again = None
+            choice.waiting.clear()
 
 
 def note(choices: Mapping[str, Repeated], outputs: Any) -> None:

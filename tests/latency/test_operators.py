@@ -72,3 +72,31 @@ def test_blocks_of_one_stage_share_their_signature():
     one, two = (getattr(network.stage1, f"block{i}").candidates["k3_e6"] for i in (1, 2))
     other = network.stage1.block1.candidates["k3_e3"]
     assert signature(one, x) == signature(two, x) != signature(other, x)
+
+
+def test_macs_inside_of_attention_and_recurrent_layers_count():
+    class Attention(nn.Module):
+        def forward(self, x):
+            return nn.functional.scaled_dot_product_attention(x, x, x)
+
+    class Vectors(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(8, 3)
+
+        def forward(self, x):
+            return self.linear(x[0, 0]) + self.linear.weight.mv(x[0, 0]) + x[0, 0].dot(x[0, 1])
+
+    batch, steps, width = 2, 5, 8
+    x = [torch.randn(batch, steps, width)]
+    rows = batch * steps
+    products = 2 * batch * steps * steps * width  # queries with keys, and weights with values
+    assert count_macs(Attention(), x) == products
+    transformer = nn.TransformerEncoderLayer(width, 2, 16, batch_first=True)
+    assert count_macs(transformer, x) == products + rows * (4 * width * width + 2 * width * 16)
+    assert count_macs(nn.LSTM(width, 6, batch_first=True), x) == rows * 4 * (width * 6 + 6 * 6)
+    both_ways = nn.GRU(width, 6, 2, batch_first=True, bidirectional=True)
+    assert count_macs(both_ways, x) == rows * 2 * 3 * ((width * 6 + 6 * 6) + (12 * 6 + 6 * 6))
+    assert count_macs(Vectors(), x) == 2 * 3 * width + width
+    assert torch.backends.mha.get_fastpath_enabled()
+    assert torch.backends.mkldnn.enabled

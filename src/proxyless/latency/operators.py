@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
@@ -16,6 +19,8 @@ from proxyless.inputs import Shapes
 from proxyless.modes import evaluation
 
 # Bookkeeping of autograd and views that no runtime executes.
+Shape = tuple[int, ...]
+
 _FREE = ("detach", "alias", "lift_fresh")
 
 
@@ -80,10 +85,54 @@ def parts(signatures: str | None) -> list[str]:
 
 
 def count_macs(module: nn.Module, inputs: Sequence[Tensor]) -> int:
-    """Multiply-accumulates of convolutions and matrix products of one forward pass; no norms, no biases."""
-    with evaluation(module), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    """Multiply-accumulates of convolutions and matrix products of one forward pass; no norms, no biases.
+
+    Those inside of attention and of recurrent layers count as well.
+    """
+    with evaluation(module), torch.no_grad(), _taken_apart(module), _Counter(display=False) as counter:
         module(*inputs)
     return counter.get_total_flops() // 2
+
+
+class _Counter(FlopCounterMode):
+    """PyTorch's counter, which leaves out products with vectors."""
+
+    def __init__(self, **arguments: Any) -> None:
+        aten = torch.ops.aten
+        products = {aten.mv: _mv_flops, aten.addmv: _addmv_flops, aten.dot: _dot_flops}
+        super().__init__(custom_mapping=products, **arguments)
+
+
+def _mv_flops(matrix: Shape, vector: Shape, *args: Any, **kwargs: Any) -> int:
+    return 2 * matrix[0] * matrix[1]
+
+
+def _addmv_flops(bias: Shape, matrix: Shape, vector: Shape, *args: Any, **kwargs: Any) -> int:
+    return 2 * matrix[0] * matrix[1]
+
+
+def _dot_flops(one: Shape, other: Shape, *args: Any, **kwargs: Any) -> int:
+    return 2 * one[0]
+
+
+@contextmanager
+def _taken_apart(module: nn.Module) -> Iterator[None]:
+    """Attention and recurrent layers run as single products: as whole operators of a backend they hide what they
+    compute from the counter.
+    """
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), ExitStack() as stack:
+            # Convolutions are slow without these libraries, and the counter sees them anyway.
+            if any(isinstance(part, nn.RNNBase) for part in module.modules()):
+                stack.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")  # of what other processors could do
+                stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def count_parameters(module: nn.Module) -> int:
