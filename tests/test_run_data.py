@@ -107,6 +107,29 @@ def test_deep_greys_that_training_had_none_of_are_told(moved, tmp_path, capsys) 
     assert "greys of 16 or 32 bits, of which training had none: 0 to 65535 is taken for black to white" in told
 
 
+def test_images_whose_classes_were_exchanged_are_others(moved, capsys) -> None:
+    run, elsewhere = moved
+    for number in range(24):  # all files are of one size
+        dark, light = (elsewhere / name / f"{number:02d}.bmp" for name in ("dark", "light"))
+        before = dark.read_bytes()
+        dark.write_bytes(light.read_bytes())
+        light.write_bytes(before)
+    count, _ = figures(run)
+    told = evaluated(capsys, run, "--data", elsewhere)
+    assert f"left out {48 - count} images that the network was made with" in told
+    assert main(["report", str(run), "--data", str(elsewhere)]) == 2
+    assert "has changed since it was recorded" in capsys.readouterr().err
+
+
+def test_colours_that_are_read_as_grey_are_told(moved, tmp_path, capsys) -> None:
+    for name in ("dark", "light"):
+        (tmp_path / "new" / name).mkdir(parents=True)
+        pixels = np.random.default_rng(len(name)).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "new" / name / "0.png")
+    told = evaluated(capsys, moved[0], "--data", tmp_path / "new")
+    assert "2 images in colour, which are read as grey" in " ".join(told.split())
+
+
 def test_a_set_of_images_that_the_network_was_made_with_alone_is_refused(moved, capsys) -> None:
     run, elsewhere = moved
     from proxyless.run_data import recorded_data

@@ -13,7 +13,7 @@ import torch
 
 from proxyless.data.augmentation import Augmentation
 from proxyless.data.dataset import ImageData
-from proxyless.data.fingerprints import FILE, PIXELS, digests_of_files
+from proxyless.data.fingerprints import FILE, PIXELS, digests_of_files, of_split
 from proxyless.data.folder import FileList, list_folder, list_test
 from proxyless.data.folder_source import SPLITS, check_damage, files_of
 from proxyless.data.greys import range_of
@@ -30,7 +30,7 @@ Fingerprints = Mapping[str, np.ndarray]
 
 def same_images(root: Path, record: Mapping[str, Any], fingerprints: Fingerprints) -> ImageData | None:
     """The recorded splits, image by image in the recorded order, if the folder ``root`` holds all recorded images and
-    no others, whatever they are called now; else None.
+    no others, each under its class, whatever their files are called now; else None.
     """
     listed = list_folder(root)
     parts = [listed.pool, *listed.given.values()]
@@ -50,6 +50,8 @@ def same_images(root: Path, record: Mapping[str, Any], fingerprints: Fingerprint
     for name in SPLITS:
         order = [places[int(digest)].pop() for digest in fingerprints[name][:, FILE]]
         files = FileList(tuple(names[number] for number in order), labels[order])
+        if of_split(fingerprints[name][:, FILE], files.labels) != record["splits"][name].get("digest"):
+            return None  # under other classes than they were
         splits[name] = Split(files_of(listed.base, files, preprocessing.squares), torch.from_numpy(files.labels), "")
     return ImageData(
         source=str(root),
@@ -68,12 +70,14 @@ def same_images(root: Path, record: Mapping[str, Any], fingerprints: Fingerprint
 @dataclass(frozen=True)
 class Unseen:
     """The images of a set that a network was not made with, and how many it was. ``deep``: whether there are greys of
-    16 or 32 bits among them, though it was made with none.
+    16 or 32 bits among them, though it was made with none. ``colour``: images in colour that are read as grey, since it
+    was made with greys.
     """
 
     split: Split
     seen: int
     deep: bool = False
+    colour: int = 0
 
 
 def unseen_files(
@@ -94,7 +98,7 @@ def unseen_files(
     _check_any(root, new)
     split = Split(files_of(base, kept, preprocessing.squares), torch.from_numpy(kept.labels), "")
     deep = preprocessing.grey_range is None and range_of(base, kept.names) is not None
-    return Unseen(split, int((~new).sum()), deep)
+    return Unseen(split, int((~new).sum()), deep, checked.colour if preprocessing.channels == 1 else 0)
 
 
 def unseen_images(source: str, images: ImageData, fingerprints: Fingerprints | None) -> Unseen:
