@@ -66,10 +66,23 @@ def test_of_equally_accurate_ways_the_nearer_outputs_count():
 def test_the_file_to_use_is_the_quicker_one_where_int8_loses_nothing(int8, float32, use):
     comparison = Comparison(10, 1.0, (Trial("minmax", 1.0, 0.01),))
     times = Times(Interval(*int8), Interval(*float32))
-    values = described("model.int8.onnx", "model.onnx", comparison, times, 256)
+    values = described("model.int8.onnx", "model.onnx", comparison, times, 256, (0.9, 0.9))
     assert values["use"] == use
     assert len(values["cautions"]) == (use == "model.onnx")
     assert (values["latency_ms"], values["latency_float32_ms"]) == (int8[0], float32[0])
+
+
+@pytest.mark.parametrize(
+    ("on_test", "use"), [(0.88, "model.onnx"), (0.891, "model.int8.onnx"), (None, "model.int8.onnx")]
+)
+def test_a_loss_on_test_images_alone_is_told_as_well(on_test, use):
+    comparison = Comparison(10, 1.0, (Trial("minmax", 1.0, 0.01),))
+    values = described("model.int8.onnx", "model.onnx", comparison, None, 256, (on_test, 0.9))
+    assert values["use"] == use
+    told = (
+        "model.int8.onnx loses 2.0 points of accuracy on test images: 88.00%, 90.00% in float32; use model.onnx instead"
+    )
+    assert values["cautions"] == [told] * (use == "model.onnx")
 
 
 def test_each_file_that_loses_more_than_a_point_has_its_sentence():

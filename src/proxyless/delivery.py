@@ -228,16 +228,22 @@ def _checked(job: Job, architecture: Architecture, steps: Steps, before: Mapping
     def written(path: Path) -> None:
         nonlocal comparison
         comparison = deployment.write(run, path, network, samples, batch=target.batch)
+        of_int8(None)  # so that it is kept if what follows fails
         values["test_accuracy_device_file"] = deployment.accuracy(path, batches.test())
+        of_int8(None)
+
+    def of_int8(times: int8.Times | None) -> None:
+        if not other or not comparison:
+            return
+        on_test = (values["test_accuracy_device_file"], values["test_accuracy"])
+        plain = deployment.float32_of(run, other).name
+        values["int8"] = int8.described(other.name, plain, comparison, times, len(samples.calibration), on_test)
 
     def measured() -> None:
         plain = deployment.float32_of(run, other) if other and comparison else None
         found, times = _measured(job, network, handed_over, plain)
         values.update(latency_measured_ms=found.ms, latency_low_ms=found.low_ms, latency_high_ms=found.high_ms)
-        if other and plain and comparison:
-            values["int8"] = int8.described(other.name, plain.name, comparison, times, len(samples.calibration))
-            for caution in values["int8"]["cautions"]:
-                job.log.note(caution)
+        of_int8(times)
 
     def predicted() -> None:
         table = LatencyTable.load(run.latency)
@@ -249,6 +255,9 @@ def _checked(job: Job, architecture: Architecture, steps: Steps, before: Mapping
         steps.run(other.name, partial(written, other))
     if target.here:
         steps.run("measuring", measured)
+    if other and comparison:
+        for caution in values["int8"]["cautions"]:
+            job.log.note(caution)
     if run.latency.exists():
         steps.run("prediction", predicted)
     return values

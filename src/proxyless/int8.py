@@ -135,14 +135,27 @@ def lost(found: Mapping[str, float | None], reference: float) -> list[str]:
 
 
 def described(
-    name: str, float32: str, comparison: Comparison, times: Times | None, calibration_images: int
+    name: str,
+    float32: str,
+    comparison: Comparison,
+    times: Times | None,
+    calibration_images: int,
+    on_test: tuple[float | None, float],
 ) -> dict[str, Any]:
     """All of it for ``result.json``.
 
     Args:
         calibration_images: how many images the ranges were taken from.
+        on_test: accuracy on test images of the int8 file, None where it is not known, and of the network in float32.
     """
     found = cautions(name, float32, comparison, times)
+    accuracy, reference = on_test
+    if accuracy is not None and loses(accuracy, reference) and not comparison.lossy:
+        found.insert(
+            0,
+            f"{name} loses {100 * (reference - accuracy):.1f} points of accuracy on test images: {accuracy:.2%},"
+            f" {reference:.2%} in float32; use {float32} instead",
+        )
     return {
         "file": name,
         "float32_file": float32,

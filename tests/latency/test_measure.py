@@ -12,7 +12,7 @@ from proxyless.latency.calibration import calibrated
 from proxyless.latency.device import Device, device
 from proxyless.latency.identity import key
 from proxyless.latency.layout import layout
-from proxyless.latency.measure import measure_networks, measure_table, recalibrated
+from proxyless.latency.measure import evenly, measure_networks, measure_table, recalibrated
 from proxyless.latency.rounds import Effort
 from proxyless.latency.table import Entry
 from proxyless.spaces.mobilenet import MobileNetSpace
@@ -256,3 +256,10 @@ def test_a_trunk_that_runs_twice_is_measured_on_both_sizes_as_it_is_called(tmp_p
             "runs": 2,
         }
     ]
+
+
+def test_operators_that_stand_for_others_lie_at_even_distances_over_all_of_them():
+    keys = [str(number) for number in range(15)]
+    assert evenly(keys, 8) == ["0", "2", "4", "6", "8", "10", "12", "14"]
+    assert evenly(keys[:3], 8) == ["0", "1", "2"]
+    assert evenly([], 8) == []

@@ -113,7 +113,7 @@ def measure_table(
         stored, _ = intervals([key for key in found.operators if key not in unknown], history, effort)
         taken = list(found.operators) if share == 1 else choose(found, share, seed)
         wanted = [key for key in taken if key in unknown]
-        anchors = list(stored)[:: max(1, len(stored) // ANCHORS)][:ANCHORS] if wanted else []
+        anchors = evenly(list(stored), ANCHORS) if wanted else []
         names = found.names()
         paths = spread_paths(supernet, networks, seed=seed)
         total = len(wanted) + len(anchors) + len(paths)
@@ -144,6 +144,12 @@ def measure_table(
     )
     table = replace(table, networks=measured, conditions=asdict(conditions))
     return calibrated(table, found.weight_mib())
+
+
+def evenly(keys: Sequence[str], count: int) -> list[str]:
+    """``count`` of ``keys``, or all, from the first to the last at even distances."""
+    places = np.linspace(0, len(keys) - 1, min(count, len(keys))).round().astype(int)
+    return [keys[place] for place in places.tolist()]
 
 
 def recalibrated(
