@@ -259,9 +259,10 @@ def test_export_and_report_are_made_again(finished):
 def test_other_files_of_the_network_are_written_when_asked_for(finished, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(finished[0], run)
-    assert proxyless("export", run, "--int8").stdout.endswith(f"{run / 'model.int8.onnx'}\n")
+    assert f"{run / 'model.int8.onnx'}\n" in proxyless("export", run, "--int8").stdout
     lines = proxyless("evaluate", run).stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["data", "PyTorch", "model.onnx", "model.int8.onnx"]
+    files = [line.split()[0] for line in lines if line.startswith("model")]
+    assert files == ["model.onnx", "model.int8.onnx"]
     if find_spec("litert_torch") is None:
         refused = proxyless("export", run, "--tflite", check=2)
         assert refused.stderr.count("\n") == 1

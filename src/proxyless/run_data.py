@@ -98,6 +98,8 @@ def evaluated(run: RunFolder, description: Mapping[str, Any], source: str | None
         notes.append(f"left out {chosen.seen:,} images that the network was made with")
     if chosen.colour:
         notes.append(f"{chosen.colour:,} images in colour, which are read as grey, as those of training were")
+    if chosen.held_out:
+        notes.append("the images held out of training, by which the architecture was chosen: not a test")
     if chosen.deep:
         notes.append("greys of 16 or 32 bits, of which training had none: 0 to 65535 is taken for black to white")
     loader = data.split_loader(chosen.split, preprocessing, batch_size=BATCH)

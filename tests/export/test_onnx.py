@@ -100,3 +100,14 @@ except ProxylessError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "before\nTrue\n"
+
+
+def test_a_damaged_file_is_one_line_and_nothing_is_printed(tmp_path, capfd):
+    content = to_onnx(network(), [torch.randn(1, 3, 8, 8)])
+    (tmp_path / "model.onnx").write_bytes(content[:-100])
+    unreadable = content.replace(b"Conv", b"\xe7\xff\xfe\x80")  # the message of which is no UTF-8
+    for model in (tmp_path / "model.onnx", b"no model", unreadable):
+        with pytest.raises(ProxylessError) as error:
+            session(model)
+        assert "\n" not in str(error.value)
+    assert capfd.readouterr() == ("", "")

@@ -71,13 +71,15 @@ def same_images(root: Path, record: Mapping[str, Any], fingerprints: Fingerprint
 class Unseen:
     """The images of a set that a network was not made with, and how many it was. ``deep``: whether there are greys of
     16 or 32 bits among them, though it was made with none. ``colour``: images in colour that are read as grey, since it
-    was made with greys.
+    was made with greys. ``held_out``: whether all of them are images that were held out of its training, by which its
+    architecture was chosen.
     """
 
     split: Split
     seen: int
     deep: bool = False
     colour: int = 0
+    held_out: bool = False
 
 
 def unseen_files(
@@ -94,11 +96,16 @@ def unseen_files(
     if not len(checked.files):
         raise ProxylessError(f"{root}: no images found; expected class folders named as in training")
     new = ~_seen(checked.fingerprints, fingerprints)
+    # Whoever names the folder of held-out images alone wants these.
+    held_out = bool(fingerprints is not None and _among(checked.fingerprints, fingerprints["valid"]).all())
+    if held_out:
+        new[:] = True
     kept = checked.files.where(new)
     _check_any(root, new)
     split = Split(files_of(base, kept, preprocessing.squares), torch.from_numpy(kept.labels), "")
     deep = preprocessing.grey_range is None and range_of(base, kept.names) is not None
-    return Unseen(split, int((~new).sum()), deep, checked.colour if preprocessing.channels == 1 else 0)
+    colour = checked.colour if preprocessing.channels == 1 else 0
+    return Unseen(split, int((~new).sum()), deep, colour, held_out)
 
 
 def unseen_images(source: str, images: ImageData, fingerprints: Fingerprints | None) -> Unseen:
@@ -113,8 +120,12 @@ def _seen(found: np.ndarray, fingerprints: Fingerprints | None) -> np.ndarray:
     """Which images are among those that weights or architecture were fitted to: bool (images,)."""
     if fingerprints is None:
         return np.zeros(len(found), bool)
-    fitted = np.concatenate([fingerprints["train"], fingerprints["valid"]])
-    return np.isin(found[:, FILE], fitted[:, FILE]) | np.isin(found[:, PIXELS], fitted[:, PIXELS])
+    return _among(found, np.concatenate([fingerprints["train"], fingerprints["valid"]]))
+
+
+def _among(found: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which of the ``found`` fingerprints are among the ``known`` ones, by file or by pixels: bool (images,)."""
+    return np.isin(found[:, FILE], known[:, FILE]) | np.isin(found[:, PIXELS], known[:, PIXELS])
 
 
 def _check_any(source: str | Path, new: np.ndarray) -> None:

@@ -47,7 +47,8 @@ def session(model: bytes | str | Path, *, threads: int = 1) -> Any:
         options.add_session_config_entry("session.force_spinning_stop", "1")
     source = model if isinstance(model, bytes) else str(model)
     try:
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        # What it would fall back to is the same provider again, after a message on the terminal.
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # ONNX Runtime raises its own classes, which it does not export
         raise ProxylessError(f"ONNX Runtime cannot load the model: {first_line(error)}") from None
 

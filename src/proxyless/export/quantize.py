@@ -132,7 +132,7 @@ def simplified(model: bytes) -> Any:
     with tempfile.TemporaryDirectory(prefix="proxyless-") as folder:
         path = Path(folder) / "simplified.onnx"
         options.optimized_model_filepath = str(path)
-        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
         simple = onnx.load(path)
     with_version(simple, OPSET)
     return simple

@@ -200,8 +200,7 @@ def load(runtime: Any, folder: Path, item: Mapping[str, Any], setup: Mapping[str
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            session = runtime.InferenceSession(content, options, providers=chosen)
-        session.disable_fallback()  # to the CPU, silently
+            session = runtime.InferenceSession(content, options, providers=chosen, enable_fallback=0)
         model = Model(session, item["inputs"])
         model.times_ms(1)
     except Exception as error:  # ONNX Runtime raises classes of its own, which it does not export

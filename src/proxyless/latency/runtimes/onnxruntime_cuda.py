@@ -66,8 +66,9 @@ class OnnxRuntimeCuda:
         options.log_severity_level = 3
         options.add_session_config_entry("session.force_spinning_stop", "1")  # its threads, of the sessions beside it
         providers = [*self.providers(device), "CPUExecutionProvider"]
-        session = onnxruntime.InferenceSession(self.converted(model, device), options, providers=providers)
-        session.disable_fallback()  # to the CPU, silently
+        session = onnxruntime.InferenceSession(
+            self.converted(model, device), options, providers=providers, enable_fallback=0
+        )
         # Where a library is missing or of another version, it goes on with the next provider and only logs it.
         if session.get_providers()[0] != self.provider:
             raise ProxylessError(
