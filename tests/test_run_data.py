@@ -121,12 +121,14 @@ def test_images_whose_classes_were_exchanged_are_others(moved, capsys) -> None:
     assert "has changed since it was recorded" in capsys.readouterr().err
 
 
-def test_colours_that_are_read_as_grey_are_told(moved, tmp_path, capsys) -> None:
+def test_colours_that_are_read_as_grey_and_files_that_are_not_read_are_told(moved, tmp_path, capsys) -> None:
     for name in ("dark", "light"):
         (tmp_path / "new" / name).mkdir(parents=True)
         pixels = np.random.default_rng(len(name)).integers(0, 256, (8, 8, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "new" / name / "0.png")
+        (tmp_path / "new" / name / "1.heic").write_text("photo")
     told = evaluated(capsys, moved[0], "--data", tmp_path / "new")
+    assert "left out of the folder: not an image that can be opened (.heic) 2" in " ".join(told.split())
     assert "2 images in colour, which are read as grey" in " ".join(told.split())
 
 

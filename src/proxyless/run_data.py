@@ -96,6 +96,8 @@ def evaluated(run: RunFolder, description: Mapping[str, Any], source: str | None
         notes.append("which of these images the network was made with is not known: the run is of an earlier version")
     elif chosen.seen:
         notes.append(f"left out {chosen.seen:,} images that the network was made with")
+    if chosen.left_out:
+        notes.append(f"left out of the folder: {chosen.left_out}")
     if chosen.colour:
         notes.append(f"{chosen.colour:,} images in colour, which are read as grey, as those of training were")
     if chosen.held_out:

@@ -143,9 +143,9 @@ def list_folder(root: Path) -> FolderFiles:
     return FolderFiles(Path(layout.base), classes, lists.pop("train"), lists, folders, left_out, deep)
 
 
-def list_test(root: Path, classes: Sequence[str]) -> tuple[Path, FileList]:
-    """The images of the test split of ``root``, or all of them where it has no splits, labelled by ``classes``, and the
-    folder that their names are relative to.
+def list_test(root: Path, classes: Sequence[str]) -> tuple[Path, FileList, LeftOut]:
+    """The images of the test split of ``root``, or all of them where it has no splits, labelled by ``classes``, the
+    folder that their names are relative to, and what was left out.
 
     Raises:
         ProxylessError: it has splits, but no test images, or has other classes.
@@ -156,7 +156,7 @@ def list_test(root: Path, classes: Sequence[str]) -> tuple[Path, FileList]:
         other = layout.splits.get("valid", layout.splits["train"])
         raise ProxylessError(f"{root}: has no test/ to evaluate on; give one of its folders, such as {other}")
     base = layout.splits.get("test", layout.base)
-    return Path(base), list_classes(Path(base), Path(base), classes)
+    return Path(base), list_classes(Path(base), Path(base), classes, left_out), left_out
 
 
 def list_classes(root: Path, folder: Path, classes: Sequence[str], left_out: LeftOut | None = None) -> FileList:
@@ -213,13 +213,13 @@ def _check_known(folder: Path, by_class: dict[str, list[str]], classes: Sequence
 
 
 def _check_classes(folder: Path, by_class: dict[str, list[str]], left_out: LeftOut) -> None:
+    words = left_out_in_words(left_out.describe())
+    others = f" (left out: {words})" if words else ""
     if not any(by_class.values()):
-        words = left_out_in_words(left_out.describe())
-        others = f" (left out: {words})" if words else ""
         raise ProxylessError(f"{folder}: no images in class folders found{others}; {EXPECTED}")
     for name, files in by_class.items():
         if not files:
-            raise ProxylessError(f"{folder / name}: class folder without images; add some or remove the folder")
+            raise ProxylessError(f"{folder / name}: class folder without images{others}; add some or remove the folder")
     if len(by_class) < 2:
         raise ProxylessError(
             f"{folder}: one class only ({next(iter(by_class))!r}), at least two are needed; {EXPECTED}"

@@ -13,6 +13,7 @@ import torch
 
 from proxyless.data.augmentation import Augmentation
 from proxyless.data.dataset import ImageData
+from proxyless.data.findings import left_out_in_words
 from proxyless.data.fingerprints import FILE, PIXELS, digests_of_files, of_split
 from proxyless.data.folder import FileList, list_folder, list_test
 from proxyless.data.folder_source import SPLITS, check_damage, files_of
@@ -72,7 +73,7 @@ class Unseen:
     """The images of a set that a network was not made with, and how many it was. ``deep``: whether there are greys of
     16 or 32 bits among them, though it was made with none. ``colour``: images in colour that are read as grey, since it
     was made with greys. ``held_out``: whether all of them are images that were held out of its training, by which its
-    architecture was chosen.
+    architecture was chosen. ``left_out``: what was passed over in the folder, in words.
     """
 
     split: Split
@@ -80,6 +81,7 @@ class Unseen:
     deep: bool = False
     colour: int = 0
     held_out: bool = False
+    left_out: str = ""
 
 
 def unseen_files(
@@ -90,11 +92,13 @@ def unseen_files(
     Raises:
         ProxylessError: it has no test images, damaged ones or other classes, or the network was made with all of them.
     """
-    base, files = list_test(root, classes)
+    base, files, left_out = list_test(root, classes)
+    words = left_out_in_words(left_out.describe())
     checked = scan(base, files, kind=preprocessing.squares, training=False, keep=False)
     check_damage(checked.damaged, skip_corrupt=False)
     if not len(checked.files):
-        raise ProxylessError(f"{root}: no images found; expected class folders named as in training")
+        others = f" (left out: {words})" if words else ""
+        raise ProxylessError(f"{root}: no images found{others}; expected class folders named as in training")
     new = ~_seen(checked.fingerprints, fingerprints)
     # Whoever names the folder of held-out images alone wants these.
     held_out = bool(fingerprints is not None and _among(checked.fingerprints, fingerprints["valid"]).all())
@@ -105,7 +109,7 @@ def unseen_files(
     split = Split(files_of(base, kept, preprocessing.squares), torch.from_numpy(kept.labels), "")
     deep = preprocessing.grey_range is None and range_of(base, kept.names) is not None
     colour = checked.colour if preprocessing.channels == 1 else 0
-    return Unseen(split, int((~new).sum()), deep, colour, held_out)
+    return Unseen(split, int((~new).sum()), deep, colour, held_out, words)
 
 
 def unseen_images(source: str, images: ImageData, fingerprints: Fingerprints | None) -> Unseen:
