@@ -186,6 +186,18 @@ def test_of_a_killed_stage_the_seconds_until_its_last_checkpoint_are_on_record(t
     assert known["search"] <= files.read_json(run.seconds)["search"] < 200
 
 
+def test_a_job_in_a_folder_whose_name_is_not_utf_8_comes_to_its_end(finished, config, tmp_path):
+    run = tmp_path / os.fsdecode(b"caf\xe9\xff")
+    shutil.copytree(finished[0], run)
+    for name in ("result.json", "model.onnx", "model.safetensors", "report.html"):  # what the last stages write
+        (run / name).unlink()
+    proxyless("search", "--config", config, "--out", run)
+    whole, again = (json.loads((folder / "result.json").read_text()) for folder in (finished[0], run))
+    assert again["test_accuracy"] == whole["test_accuracy"]
+    for command in (("evaluate",), ("export", "--pixels"), ("report",)):
+        proxyless(*command, run)
+
+
 def test_ctrl_c_stops_with_one_line(config, tmp_path):
     run = tmp_path / "stopped"
     arguments = [sys.executable, "-m", "proxyless", "search", "--config", str(config), "--out", str(run)]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from proxyless.errors import ProxylessError, first_line, short
-from proxyless.reading import opened, regular
+from proxyless.reading import opened
 
 
 def read_checkpoint(path: str | Path) -> Any:
@@ -51,11 +51,18 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
         ProxylessError: the file is missing, damaged or no such file.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
-    regular(path)
+    with opened(path) as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        if int.from_bytes(file.read(8), "little") > size:  # not read as a whole then, however large it is
+            raise ProxylessError(f"{path}: not readable as safetensors (its header is cut off)")
+        # Read here, as the library takes no name that is not UTF-8.
+        file.seek(0)
+        content = file.read()
     try:
-        return load_file(path)
+        return load(content)
     except (SafetensorError, OSError, MemoryError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = first_line(error)
     raise ProxylessError(f"{path}: not readable as safetensors ({reason})")

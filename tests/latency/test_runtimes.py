@@ -356,6 +356,17 @@ def test_a_file_that_is_no_model_is_one_line_with_the_runtime(name, title, tmp_p
         runtime(chosen.runtime).load(path, arrays(BLOCK), chosen)
 
 
+@pytest.mark.parametrize("name", ["cpu", "cpu-openvino"])
+def test_a_file_is_run_whatever_its_folder_is_called(name, tmp_path):
+    chosen = usable(name)
+    folder = tmp_path / os.fsdecode(b"r\xe9sultats\xff")  # not UTF-8, which these libraries want
+    folder.mkdir()
+    path = folder / "model.onnx"
+    path.write_bytes(to_onnx(Block().eval(), BLOCK))
+    found = runtime(chosen.runtime).load(path, arrays(BLOCK), chosen).outputs()[0]
+    assert found.shape == tuple(Block().eval()(*BLOCK).shape)
+
+
 def test_an_unknown_runtime_names_those_there_are():
     with pytest.raises(ProxylessError, match="no runtime called 'paper': there is onnxruntime, torch"):
         runtime("paper")

@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 
 from proxyless.errors import ProxylessError, first_line
 from proxyless.export.onnxruntime_import import import_onnxruntime
+from proxyless.reading import content
+
+LARGEST = 2**31
+"""Bytes of a model at the most: its format holds no more."""
 
 
 def input_names(count: int) -> list[str]:
@@ -45,7 +49,8 @@ def session(model: bytes | str | Path, *, threads: int = 1) -> Any:
     if threads > 1:
         # Otherwise its threads go on spinning after an inference and take the cores of whatever session runs next.
         options.add_session_config_entry("session.force_spinning_stop", "1")
-    source = model if isinstance(model, bytes) else str(model)
+    # Read here, as ONNX Runtime takes no name that is not UTF-8.
+    source = model if isinstance(model, bytes) else content(model, LARGEST)
     try:
         # What it would fall back to is the same provider again, after a message on the terminal.
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=0)

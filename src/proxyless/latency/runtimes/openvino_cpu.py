@@ -46,7 +46,7 @@ class OpenVinoCpu:
 
     def load(self, model: Path, inputs: Sequence[NDArray[np.float32]], device: Device) -> _Request:
         with failing_as("cannot be run by OpenVINO"):
-            return self._request(str(model), inputs, device)
+            return self._request(model.read_bytes(), inputs, device)
 
     @cached_property
     def _core(self) -> Any:
@@ -54,9 +54,9 @@ class OpenVinoCpu:
 
         return openvino.Core()
 
-    def _request(self, source: bytes | str, inputs: Sequence[NDArray[np.float32]], device: Device) -> _Request:
+    def _request(self, content: bytes, inputs: Sequence[NDArray[np.float32]], device: Device) -> _Request:
         check_precision(device, Precision.FLOAT32)
-        model = self._core.read_model(source)
+        model = self._core.read_model(content)
         named = dict(zip(input_names(len(inputs)), inputs, strict=True))
         # A module that does not read an input, such as Zero, has lost it in the export.
         used = {value.any_name: named[value.any_name] for value in model.inputs}
