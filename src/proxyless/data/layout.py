@@ -159,15 +159,17 @@ def _classes_below(tree: Tree, folder: str) -> list[str]:
 
 
 def _unwrapped(tree: Tree, folder: str, classes: list[str]) -> str:
-    """``folder``, or the one folder in it that holds the class folders: ``train/train/cat``, ``train/images/cat``."""
+    """``folder``, or the one below it that holds the class folders: ``train/train/cat``, ``train/images/cat``."""
+    here = folder
     for _ in range(DEEPEST):
-        inside = tree.holding(folder)
-        if len(inside) != 1 or inside[0] in classes or tree.listing(folder).images:
+        inside, loose = tree.holding(here), bool(tree.listing(here).images)
+        if loose and here != folder:
             break
-        below = os.path.join(folder, inside[0])
-        if tree.listing(below).images or not (set(tree.holding(below)) & set(classes) or len(tree.holding(below)) > 1):
+        if len(inside) > 1 or set(inside) & set(classes):
+            return here
+        if len(inside) != 1 or loose:
             break
-        folder = below
+        here = os.path.join(here, inside[0])
     return folder
 
 
@@ -246,18 +248,19 @@ def _check_undivided(tree: Tree, base: str) -> None:
 
 def _check_subfolders(tree: Tree, base: str, classes: list[str]) -> None:
     """Class folders whose images all lie in subfolders of the same names are hardly class folders."""
-    if any(tree.listing(os.path.join(base, name)).images for name in classes):
-        return
     inside = [tree.holding(os.path.join(base, name)) for name in classes]
     shared = [name for name, count in Counter(name for names in inside for name in names).items() if count > 1]
     if not shared:
         return
     first = os.path.join(base, classes[0])
     if all(split_of(name) for names in inside for name in names):
+        holder, name = next((c, names[0]) for c, names in zip(classes, inside, strict=True) if names)
         raise ProxylessError(
-            f"{base}: {shared[0]}/ and the like lie inside the class folders ({classes[0]}/{inside[0][0]}); put the"
-            f" split above the class, as in {inside[0][0]}/{classes[0]}"
+            f"{base}: {shared[0]}/ and the like lie inside the class folders ({holder}/{name}); put the split above the"
+            f" class, as in {name}/{holder}"
         )
+    if any(tree.listing(os.path.join(base, name)).images for name in classes):
+        return
     if len(shared) > 1:
         raise ProxylessError(
             f"{base}: {_some(classes)} hold the same folders ({_some(shared)}), so that these are probably the classes;"
