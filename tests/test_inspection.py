@@ -125,10 +125,14 @@ class Past(nn.Linear):
     """Changes its input past the counter of versions."""
 
     def forward(self, x):
-        x.data.numpy().clip(0, None, out=x.data.numpy()) if self.bias is None else x.data.abs_()
+        if self.bias is None:
+            x.detach().numpy()[...] += 1
+        else:
+            x.data.add_(1)
         return super().forward(x)
 
 
+in_place |= {"dropout": nn.Sequential(nn.Dropout(inplace=True), nn.Linear(3, 3))}
 in_place |= {"data": Past(3, 3), "numpy": Past(3, 3, bias=False)}
 
 
@@ -263,3 +267,24 @@ def test_inputs_that_the_network_does_not_take_are_not_held_against_it():
 def test_a_network_in_a_wrapper_is_inspected_as_it_is_run():
     wrapped = nn.DataParallel(nn.Sequential(two(), two()))
     assert list(Supernet(wrapped).input_shapes(torch.randn(0, 3))) == ["module.0", "module.1"]
+
+
+@pytest.mark.parametrize("needed", [False, True])
+def test_an_input_that_dropout_changes_in_training_alone_is_found_as_well(needed):
+    class Dropped(Kept):
+        def forward(self, x):
+            x = self.stem(x)
+            y = self.dropout(self.block(x))
+            return y + x if self.needed else y
+
+    network = Dropped(needed, **handing_on["same"])
+    network.dropout = nn.Dropout(inplace=True)
+    supernet = Supernet(network).train()
+    before = torch.get_rng_state()
+    if needed:
+        with pytest.raises(ProxylessError, match=r"candidate same of choice block returns its input .*inplace=False"):
+            supernet.input_shapes(torch.randn(5, 4, generator=torch.Generator()))
+    else:
+        supernet.input_shapes(torch.randn(5, 4, generator=torch.Generator()))
+    assert all(part.training for part in supernet.modules())
+    assert torch.equal(torch.get_rng_state(), before)

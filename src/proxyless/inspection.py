@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -243,6 +244,9 @@ def _undisturbed(network: nn.Module, choices: Mapping[str, Choice]) -> Iterator[
     try:
         # What lazy modules draw for their weights stays drawn.
         with evaluation(network), torch.no_grad(), torch.random.fork_rng(enabled=not lazy):
+            for part in network.modules():
+                if isinstance(part, _DropoutNd) and part.inplace:
+                    part.train()  # else what it changes in training is not seen
             yield
     finally:
         for choice, active, gating, ran in before:
