@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 
@@ -102,3 +103,12 @@ def test_a_file_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch):
     files.write_json(tmp_path / "a.json", {})
     temporary = asked[0]
     assert asked == [temporary, f"{temporary} -> {tmp_path / 'a.json'}", str(tmp_path)]
+
+
+def test_an_error_for_want_of_room_for_temporary_files_names_the_place(monkeypatch):
+    with pytest.raises(RuntimeError, match="^odd$"), files.scratch() as folder:
+        raise RuntimeError("odd")
+    assert not folder.exists()
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(2**30, 2**30, 0))
+    with pytest.raises(ProxylessError, match="no room for temporary files; make some, or .*TMPDIR"), files.scratch():
+        raise RuntimeError("Protobuf serialization failed")

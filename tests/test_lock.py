@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from proxyless import lock
+from proxyless import ProxylessError, lock
 from proxyless.lock import LockedError, Owner, held
 
 HOLD = """
@@ -109,6 +109,14 @@ def test_a_lock_that_says_nothing_is_taken_over(path, content):
     path.write_text(content)
     with held(path, path):
         pass
+
+
+def test_a_link_where_the_lock_should_be_is_not_followed(path, tmp_path):
+    (tmp_path / "precious").write_text("kept")
+    path.symlink_to("precious")
+    with pytest.raises(ProxylessError, match="a link, and in the way"), held(path, path):
+        pass
+    assert (tmp_path / "precious").read_text() == "kept"
 
 
 def test_the_lock_of_a_file_stands_beside_it_however_long_its_name_and_by_whatever_link(tmp_path):

@@ -30,6 +30,7 @@ __all__ = [
     "read_json_lines",
     "remove_partial",
     "replacing",
+    "scratch",
     "sync",
     "write_json",
     "write_text",
@@ -97,6 +98,34 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for files that only libraries need, removed afterwards.
+
+    Raises:
+        ProxylessError: there is no place for them; libraries say that in many ways, of which none names the place.
+    """
+    try:
+        path = Path(tempfile.mkdtemp(prefix="proxyless-"))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ProxylessError(f"no temporary folder can be made ({reason}); {_ELSEWHERE}") from None
+    try:
+        yield path
+    except Exception as error:
+        if shutil.disk_usage(path).free < FULL:
+            raise ProxylessError(f"{path.parent}: no room for temporary files; make some, or {_ELSEWHERE}") from error
+        raise
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+FULL = 2**20
+"""Bytes on a disk below which an error is put down to its being full."""
+
+_ELSEWHERE = "name another place by the environment variable TMPDIR"
+
+
 def from_home(path: str | Path) -> Path:
     """``path`` with the folder that ``~`` stands for.
 
@@ -106,7 +135,8 @@ def from_home(path: str | Path) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise ProxylessError(f"{path}: the home folder is not known here; give the whole path") from None
+        mend = ", or set HOME" if Path(path).parts[0] == "~" else ""
+        raise ProxylessError(f"{path}: the home folder is not known here; give the whole path{mend}") from None
 
 
 def is_partial(path: Path) -> bool:

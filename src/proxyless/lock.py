@@ -120,7 +120,9 @@ def beside(file: Path) -> Path:
 
 def _taken(path: Path, what: Path, here: Owner) -> int:
     for _ in range(100):
-        flags = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+        if path.is_symlink():  # what it leads to, anybody's file, would be overwritten
+            raise ProxylessError(f"{path}: a link, and in the way of the lock; remove it")
+        flags = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
         if not stat.S_ISREG(os.fstat(handle).st_mode):  # a pipe would be waited for
             os.close(handle)

@@ -254,6 +254,14 @@ def test_a_script_without_a_main_guard_is_told_so_and_loads_in_its_own_process(t
     assert "images.workers 0" in line
 
 
+def test_a_script_from_standard_input_loads_in_its_own_process_and_is_told_so(folder: Path):
+    text = (SCRIPT + UNGUARDED).format(folder=str(folder), limit=2**30, method="spawn")
+    done = subprocess.run([sys.executable, "-"], input=text, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0
+    assert "would look for the script <stdin> in vain" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def processes(text: str) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):

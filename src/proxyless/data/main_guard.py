@@ -12,8 +12,8 @@ from types import FrameType
 MEND = 'put what it does under `if __name__ == "__main__":`'
 
 
-def unguarded_script() -> str | None:
-    """The script that every started process would run again up to where it is now; None where it would not.
+def not_to_be_imported() -> str | None:
+    """Why no process should be started that imports the user's script; None where there is no reason.
 
     A process that is spawned, or comes of a fork server, imports the script first, to find what it is to call. What
     the script does outside ``if __name__ == "__main__":`` it would do once more.
@@ -25,6 +25,8 @@ def unguarded_script() -> str | None:
     spec = getattr(main, "__spec__", None)
     if path is None or (spec is not None and str(spec.name).endswith("__main__")):  # these are not imported again
         return None
+    if not os.path.exists(path):
+        return f"processes that load images would look for the script {path} in vain"
     line = _running_line(vars(main))
     if line is None:
         return None
@@ -38,7 +40,7 @@ def unguarded_script() -> str | None:
             names = (node.id for node in ast.walk(statement.test) if isinstance(node, ast.Name))
             if "__name__" in names:
                 return None
-    return os.path.basename(path)
+    return f"{os.path.basename(path)} would be run again by each process that loads images: {MEND}"
 
 
 def _running_line(names: dict[str, object]) -> int | None:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from proxyless.data.main_guard import MEND, unguarded_script
+from proxyless.data.main_guard import not_to_be_imported
 from proxyless.data.watch import Note, Watch, tell
 from proxyless.data.workers import AHEAD, Batch, Ended, Source, Workers
 from proxyless.latency.system import usable_cores
@@ -129,9 +129,9 @@ class Pool:
         """Whether there are processes, started now if need be."""
         if self.workers:
             return True
-        script = unguarded_script()
-        if script:
-            self._alone(f"{script} would be run again by each process that loads images: {MEND}")
+        reason = not_to_be_imported()
+        if reason:
+            self._alone(reason)
         elif multiprocessing.current_process().daemon:
             self._alone("a daemonic process may start no others")
         else:

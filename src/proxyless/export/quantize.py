@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import platform
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from proxyless import files
 from proxyless.errors import ProxylessError, first_line
 from proxyless.export.calibration import Method, Range, ranges
 from proxyless.export.equalize import equalized
@@ -129,8 +129,8 @@ def simplified(model: bytes) -> Any:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    with tempfile.TemporaryDirectory(prefix="proxyless-") as folder:
-        path = Path(folder) / "simplified.onnx"
+    with files.scratch() as folder:
+        path = folder / "simplified.onnx"
         options.optimized_model_filepath = str(path)
         onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
         simple = onnx.load(path)

@@ -12,7 +12,6 @@ import json
 import signal
 import subprocess
 import sys
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from proxyless import files
 from proxyless.errors import ProxylessError
 from proxyless.latency.device import Device
 from proxyless.latency.held import Held
@@ -123,8 +123,7 @@ def bench(device: Device) -> Iterator[Bench]:
     try:
         with ExitStack() as stack:
             if isinstance(program, Converting):
-                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="proxyless-"))
-                yield _Apart(program, device, Path(folder))
+                yield _Apart(program, device, stack.enter_context(files.scratch()))
             else:
                 stack.enter_context(steady(device.threads))
                 yield _Here(program, device)
