@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from proxyless import data, deployment
+from proxyless import ProxylessError, data, deployment
 from proxyless.export.onnx import export
 from proxyless.run_folder import RunFolder
 
@@ -64,3 +64,13 @@ def test_renaming_the_folders_leaves_the_accuracy_of_int8(order, tmp_path):
     assert (comparison.accuracy, comparison.best.accuracy) == (1.0, 1.0)
     assert len(comparison.trials) == 1
     assert deployment.accuracy(run.onnx_int8, images.loader("test", batch_size=64)) == 1.0
+
+
+def test_a_folder_or_a_huge_file_in_the_place_of_a_model_is_one_line(tmp_path):
+    (tmp_path / "model.onnx").mkdir()
+    with pytest.raises(ProxylessError, match="a folder"):
+        deployment.accuracy(tmp_path / "model.onnx", [])
+    with (tmp_path / "large.onnx").open("wb") as file:
+        file.truncate(2**33)
+    with pytest.raises(ProxylessError, match="MiB"):
+        deployment.accuracy(tmp_path / "large.onnx", [])

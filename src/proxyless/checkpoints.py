@@ -124,10 +124,13 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
     """Put ``state`` into ``optimizer``, once it is sure to be of its parameters.
 
     Raises:
-        ProxylessError: what it remembers of a parameter is of another shape.
+        ProxylessError: it is of other parameters, or what it remembers of one is of another shape.
     """
     before = optimizer.state_dict()["param_groups"]
     check_state(state, {"state": {}, "param_groups": before}, "optimizer")
+    # In another order, what is remembered of one parameter would be taken for that of another.
+    if any(list(found["params"]) != own["params"] for found, own in zip(state["param_groups"], before, strict=True)):
+        raise ProxylessError("optimizer.param_groups are of other parameters")
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if not isinstance(state["state"], dict):
         raise ProxylessError(f"optimizer.state holds {short(state['state'])}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from proxyless import files
+from proxyless import files, reading
 from proxyless.int8 import Batch, Comparison, Run, Times, best
 from proxyless.latency.device import Device, Precision, device
 from proxyless.latency.measure import measure_files
@@ -79,7 +79,7 @@ def write(run: RunFolder, path: Path, network: nn.Module, samples: Samples, *, b
         return None
     plain = float32_of(run, path)
     content, comparison = best(
-        _running(plain.read_bytes(), plain.suffix),
+        _running(reading.content(plain, reading.LARGEST_MODEL), plain.suffix),
         _quantised(plain, samples.calibration, batch),
         lambda content: _running(content, plain.suffix),
         samples.held_out,
@@ -91,7 +91,7 @@ def write(run: RunFolder, path: Path, network: nn.Module, samples: Samples, *, b
 
 def _quantised(plain: Path, images: Tensor, batch: int) -> Iterator[tuple[str, bytes]]:
     """The network in the file ``plain`` in int8 in one way after the other, what serves most networks first."""
-    model = plain.read_bytes()
+    model = reading.content(plain, reading.LARGEST_MODEL)
     if plain.suffix == ".tflite":
         from proxyless.export import litert
 
@@ -114,7 +114,7 @@ def accuracy(path: Path, batches: Iterable[Batch]) -> float:
     Raises:
         ProxylessError: the runtime is not installed, or cannot load the file.
     """
-    run = _running(path.read_bytes(), path.suffix)
+    run = _running(reading.content(path, reading.LARGEST_MODEL), path.suffix)
     correct = total = 0
     for inputs, targets in batches:
         correct += int((run(inputs.contiguous().numpy()).argmax(axis=1) == targets.numpy()).sum())

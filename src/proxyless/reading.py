@@ -22,6 +22,9 @@ LARGEST_JSON = 64 * 2**20
 LARGEST_LINES = 2**30
 """Bytes of a file of JSON lines at the most."""
 
+LARGEST_MODEL = 2**31
+"""Bytes of a model file at the most, as of every file of ONNX or TFLite."""
+
 DEEPEST = 64
 """Lists and objects that may stand in one another."""
 
