@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from proxyless import files
 
@@ -49,6 +49,8 @@ def work(start: int, stop: int) -> None:
     from fuzzing import cases, doors
 
     torch.set_num_threads(1)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints is no answer
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     try:
         good, root = folder / "good", folder / "root"
@@ -61,7 +63,7 @@ def work(start: int, stop: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
         for number in range(start, stop):
             found = cases.case(number)
-            print(json.dumps({"begins": number, "door": found.door.name}), flush=True)
+            print(json.dumps({"begins": number, "door": found.door.name}), file=answers, flush=True)
             outcome = cases.run(found, root, good)
             told = outcome.told
             if outcome.kind != cases.FAILED and (outcome.seconds > MOST_SECONDS or outcome.mib > MOST_MIB):
@@ -74,7 +76,7 @@ def work(start: int, stop: int) -> None:
             if outcome.kind == cases.FAILED:
                 told = f"{told} | changes {cases.minimal(found, root, good).changes}"
             value = {"number": number, "kind": outcome.kind, "told": told}
-            print(json.dumps(value | {"seconds": outcome.seconds, "mib": outcome.mib}), flush=True)
+            print(json.dumps(value | {"seconds": outcome.seconds, "mib": outcome.mib}), file=answers, flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -132,9 +134,10 @@ class Tally:
 def run(cases: int, tally: Tally) -> None:
     """Run the cases that are left."""
     started = time.perf_counter()
+    errors = tempfile.TemporaryFile(prefix="fuzz-")  # not a pipe, which would fill up
     while (start := tally.value["cases"]) < cases:
         command = [sys.executable, __file__, "--work", str(start), str(cases)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, start_new_session=True)
         number, door = start, "start"
         try:
             for line in _lines(process, HANGS + 120):
@@ -148,10 +151,15 @@ def run(cases: int, tally: Tally) -> None:
             process.wait()
         if tally.value["cases"] < cases:
             if door == "start":
-                raise SystemExit(f"the process that reads did not start: {process.stderr.read()!r}")  # type: ignore[union-attr]
+                raise SystemExit(f"the process that reads did not start: {_end(errors)}")
             tally.add(number, door, "failed", f"no answer for {HANGS:g} s, or the process died", 0.0, 0.0)
     tally.value["seconds"] += round(time.perf_counter() - started, 1)
     tally.save()
+
+
+def _end(errors: IO[bytes]) -> str:
+    errors.seek(0)
+    return errors.read()[-500:].decode(errors="replace")
 
 
 def _lines(process: subprocess.Popen[bytes], first: float) -> Any:

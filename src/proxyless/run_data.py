@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ def recorded_data(run: RunFolder, source: str | None = None, check: Collection[s
     """
     record = read_data(run)
     place = record["source"] if source is None else source
-    if source is None and place not in data.PUBLISHED and not Path(place).is_dir():
+    if source is None and place not in data.PUBLISHED and not os.path.isdir(place):
         raise ProxylessError(f"{run.path}: its images are no longer in {place}; say where they are with --data")
     try:
         return data.load(place, record=record, check=check)

@@ -269,3 +269,9 @@ def test_a_folder_of_new_images_can_be_evaluated(tmp_path: Path, write_images) -
     damage(paths[0])
     with pytest.raises(ProxylessError, match=r"000\.png: unreadable"):
         data.folder_loader(tmp_path, classes=("cat", "dog"), preprocessing=preprocessing, batch_size=2)
+
+
+@pytest.mark.parametrize("place", ["a/" + "b" * 300, "a/b\0c"])
+def test_a_place_that_can_be_no_folder_is_one_line(place):
+    with pytest.raises(ProxylessError, match="no such folder"):
+        data.load(place)

@@ -133,9 +133,9 @@ def _check_unchanged(source: str | Path, data: ImageData, record: Mapping[str, A
 def folder(source: str | Path) -> Path:
     """The folder of images ``source``; that it is none is a :class:`ProxylessError`."""
     path = files.from_home(source)
-    if path.is_dir():
+    if os.path.isdir(path):  # of any text, also of one that is too long for a name
         return path.resolve()
-    if path.exists():
+    if os.path.exists(path):
         raise ProxylessError(f"{source}: is a file, not a folder of images")
     if isinstance(source, Path) or os.sep in source or source.startswith("."):
         raise ProxylessError(f"{source}: no such folder")
