@@ -133,8 +133,12 @@ class Tally:
 
 def run(cases: int, tally: Tally) -> None:
     """Run the cases that are left."""
+    with tempfile.TemporaryFile(prefix="fuzz-") as errors:  # not a pipe, which would fill up
+        _run(cases, tally, errors)
+
+
+def _run(cases: int, tally: Tally, errors: IO[bytes]) -> None:
     started = time.perf_counter()
-    errors = tempfile.TemporaryFile(prefix="fuzz-")  # not a pipe, which would fill up
     while (start := tally.value["cases"]) < cases:
         command = [sys.executable, __file__, "--work", str(start), str(cases)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, start_new_session=True)
