@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from proxyless import Architecture, Choice, ProxylessError, Supernet, Zero, summary
-from proxyless.latency import bench, identity, measure
+from proxyless.latency import bench, identity, measure, timing
 from proxyless.latency.calibration import calibrated
 from proxyless.latency.device import Device, device
+from proxyless.latency.held import Held
 from proxyless.latency.identity import key
 from proxyless.latency.layout import layout
 from proxyless.latency.measure import evenly, measure_networks, measure_table, recalibrated
@@ -19,6 +20,13 @@ from proxyless.spaces.mobilenet import MobileNetSpace
 
 QUICK = Effort(rounds=3, burst_ms=0.5, width=1.0, limit_s=0.0, loadings=1)
 NETWORKS = 4
+
+
+@pytest.fixture
+def idle(monkeypatch):
+    """A machine without other programs, which these tests are not about: their rounds would be measured again."""
+    monkeypatch.setattr(timing._Load, "other_cores", lambda load: 0.0)
+    monkeypatch.setattr(timing.HoldUps, "until_now", lambda hold_ups, stopped_s=0.0: Held())
 
 
 def test_a_whole_space_is_measured_with_names_and_zero_free(tiny_net):
@@ -49,7 +57,7 @@ class Counting:
         return np.full(count, 0.01)
 
 
-def test_what_is_known_is_not_measured_again_and_networks_always_are(tiny_net, tmp_path, monkeypatch):
+def test_what_is_known_is_not_measured_again_and_networks_always_are(idle, tiny_net, tmp_path, monkeypatch):
     counting = Counting()
     monkeypatch.setattr(bench, "runtime", lambda name: counting)
     monkeypatch.setattr(identity, "runtime", lambda name: counting)
@@ -71,7 +79,7 @@ def test_what_is_known_is_not_measured_again_and_networks_always_are(tiny_net, t
     assert prepared(device("cpu")) == candidates + NETWORKS
 
 
-def test_operators_known_from_a_slower_session_are_put_on_the_level_of_new_ones(tiny_net, tmp_path, monkeypatch):
+def test_operators_known_from_a_slower_session_are_put_on_the_level_of_new_ones(idle, tiny_net, tmp_path, monkeypatch):
     """The same operators an hour later, on a machine that is 20 % quicker, with one of them not known yet."""
     counting = Counting()
     monkeypatch.setattr(bench, "runtime", lambda name: counting)
@@ -109,7 +117,7 @@ def test_more_threads_than_cores_are_refused(tiny_net, monkeypatch):
         measure_table(Supernet(tiny_net), (2, 6, 6), device("cpu", threads=3), effort=QUICK, networks=NETWORKS)
 
 
-def test_an_interrupted_measurement_goes_on_with_the_rounds_it_has(tiny_net, tmp_path, monkeypatch):
+def test_an_interrupted_measurement_goes_on_with_the_rounds_it_has(idle, tiny_net, tmp_path, monkeypatch):
     counting = Counting()
     monkeypatch.setattr(bench, "runtime", lambda name: counting)
     monkeypatch.setattr(identity, "runtime", lambda name: counting)
