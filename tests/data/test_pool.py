@@ -286,7 +286,13 @@ for number, batch in enumerate(images.cycle("train", batch_size=4, augment=True,
     script = tmp_path / f"endless{how}.py"
     script.write_text(text)
     process = subprocess.Popen(
-        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # which is ignored in the background of a shell
     )
     assert process.stdout
     assert process.stdout.readline() == "going\n"
