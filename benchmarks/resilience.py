@@ -2,11 +2,12 @@
 
     python benchmarks/resilience.py [--kills 30] [--terms 10] [--full-disk 10]
 
-A tiny job runs undisturbed first, and tells how long each stage takes. Then it is disturbed at a seeded moment within a
-stage, the stages in turn, continued by the same command until it ends, and its files are compared with the undisturbed
-ones, bit by bit. Latencies come from a file, since two measurements are never the same. Every third job measures them
-itself instead, on one core that another program uses as well, and is compared with a second run given its table; every
-second of these also measures in its derivation, and is compared given the architecture that came of it.
+A tiny job runs undisturbed first, and tells how long each stage takes. Then it is disturbed at a seeded moment after
+the line by which a stage begins, the stages in turn, continued by the same command until it ends, and its files are
+compared with the undisturbed ones, bit by bit. Latencies come from a file, since two measurements are never the same.
+Every second job measures them itself instead, on one core that another program uses as well, and is compared with a
+second run given its table; every second of these also measures in its derivation, and is compared given the
+architecture that came of it. What rounds of measuring were finished when it was disturbed must still be there then.
 
 A full disk is a small tmpfs that is filled up, and made free again. Where a job ends before it is disturbed, an earlier
 moment is drawn. Results are appended to a file as they come, and `resilience.json` and `.md` written after each: the
@@ -24,11 +25,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
 SEED = 0
@@ -39,7 +42,7 @@ SAMPLE = Path(__file__).parent.parent / "tests" / "versions" / "0.1.0"
 JOB = """
 --data digits --latency 1 --space-width 0.1 --space-depths 1 1 1 1 1 1 --space-kernels 3 5 --space-expansions 2
 --search-warmup-epochs 1 --search-epochs 3 --training-epochs 3 --measure-rounds 3 --measure-loadings 2
---measure-limit-s 2 --measure-networks 4 --measure-cache null --quiet
+--measure-limit-s 2 --measure-networks 4
 """.split()  # noqa: SIM905
 SAME = ("architecture.json", "model.safetensors", "model.onnx", "confusion.json", "search/history.jsonl")
 
@@ -57,15 +60,14 @@ class Latencies(Enum):
 
     @staticmethod
     def of(number: int) -> Latencies:
-        if number % 3 != 2:
-            return Latencies.FILE
-        return Latencies.MEASURED if number % 2 else Latencies.MEASURED_AGAIN
+        return (Latencies.FILE, Latencies.MEASURED, Latencies.FILE, Latencies.MEASURED_AGAIN)[number % 4]
 
 
 def command(out: Path, latencies: Latencies) -> list[str]:
     device = "cpu" if latencies.here else str(SAMPLE / "table.json")
     derivation = "most-probable" if latencies is Latencies.MEASURED else "budget"
-    chosen = ["--device", device, "--search-derivation", derivation, "--out", str(out)]
+    cache = str(out.parent / "cache")
+    chosen = ["--device", device, "--search-derivation", derivation, "--measure-cache", cache, "--out", str(out)]
     return [sys.executable, "-m", "proxyless", "search", *JOB, *chosen]
 
 
@@ -92,10 +94,13 @@ Lengths = dict[bool, dict[str, float]]
 STAGES = ("start", "search", "train", "check")
 """Where jobs are disturbed whose latencies come from a file; the derivation is over at once."""
 
-STAGES_MEASURED = ("start", "measure", "search", "derive", "train", "check")
+STAGES_MEASURED = ("measure", "start", "measure", "derive", "search", "measure", "train", "derive", "check")
 
-BEGINS = {"search": "config.yaml", "derive": "config.yaml", "train": "architecture.json", "check": "model.safetensors"}
-"""The file that is there when a stage begins; the derivation, which has none, is waited for from the search on."""
+
+def stage_of(number: int) -> str:
+    """Where job ``number`` is disturbed."""
+    stages = STAGES_MEASURED if Latencies.of(number).here else STAGES
+    return stages[number // 2 % len(stages)]
 
 
 def lasts(run: Path, seconds: float) -> dict[str, float]:
@@ -105,22 +110,43 @@ def lasts(run: Path, seconds: float) -> dict[str, float]:
     return found | {"start": start, "check": found["check"] + found.get("report", 0.0)}
 
 
-def reached(process: subprocess.Popen[str], run: Path, stage: str, lengths: dict[str, float], share: float) -> bool:
-    """Wait for a moment within ``stage``, ``share`` of its usual length after it began; False where the job ended."""
-    rest = share * lengths[stage]
-    if stage == "measure":
-        rest += lengths["start"]
-    if stage == "derive":
-        rest += lengths["search"]
-    while stage in BEGINS and not (run / BEGINS[stage]).exists():
-        if process.poll() is not None:
-            return False
-        time.sleep(0.01)
-    try:
-        process.wait(rest)
-    except subprocess.TimeoutExpired:
-        return True
-    return False
+class Running:
+    """A job of which the moment is known at which each stage began, by its line on standard error."""
+
+    def __init__(self, words: list[str], variables: dict[str, str], core: int | None) -> None:
+        self.process = subprocess.Popen(
+            words, env=variables, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+            preexec_fn=None if core is None else partial(pinned, core),
+        )  # fmt: skip
+        self.lines: list[str] = []
+        self.begun = {"start": threading.Event()} | {name: threading.Event() for name in STAGES_MEASURED}
+        self.begun["start"].set()
+        self.ended = threading.Thread(target=self._read)
+        self.ended.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip())
+            stage = line.removesuffix(" ...\n")
+            if stage in self.begun:
+                self.begun[stage].set()
+
+    def reached(self, stage: str, seconds: float) -> bool:
+        """Wait until ``seconds`` after ``stage`` began; False where the job ended before."""
+        while not self.begun[stage].wait(0.05):
+            if self.process.poll() is not None:
+                return False
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
+
+
+def rounds_in(cache: Path) -> int:
+    """Rounds of measuring that were finished and written down."""
+    return sum(line.endswith("\n") for path in cache.glob("*.jsonl") for line in path.open())
 
 
 def given_latencies(run: Path, copy: Path, latencies: Latencies) -> Path:
@@ -165,9 +191,7 @@ def disturbed(
     kind: str, number: int, lengths: dict[bool, dict[str, float]], whole: Path, folder: Path
 ) -> dict[str, object]:
     """One job with one disturbance, and what became of it."""
-    latencies = Latencies.of(number)
-    stages = STAGES_MEASURED if latencies.here else STAGES
-    stage = stages[(number // 3 if latencies.here else number - number // 3) % len(stages)]
+    latencies, stage = Latencies.of(number), stage_of(number)
     chance = random.Random(f"{SEED} {kind} {number}")
     for attempt in range(4):
         own = folder / str(attempt)
@@ -194,32 +218,34 @@ def once(
     run = place / "run"
     words, variables = command(run, latencies), environment(temporary)
     started = time.monotonic()
-    process = subprocess.Popen(
-        words, env=variables, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
-        preexec_fn=(lambda: pinned(CORE)) if latencies.here else None,
-    )  # fmt: skip
-    hit = reached(process, run, stage, lengths, share)
+    job = Running(words, variables, CORE if latencies.here else None)
+    hit = job.reached(stage, share * lengths[stage])
     if hit and kind == "full-disk":
         fill(place / "filler")
     elif hit:
-        process.send_signal(signal.SIGKILL if kind == "kill" else signal.SIGTERM)
-    _, errors = process.communicate()
+        job.process.send_signal(signal.SIGKILL if kind == "kill" else signal.SIGTERM)
+    code = job.process.wait()
+    job.ended.join()
+    rounds = rounds_in(place / "cache")
     left = sorted(path.name for path in temporary.iterdir())
     found: dict[str, object] = {
         # A disk that fills up after the last file is written disturbs nothing.
-        "disturbed": hit and process.returncode != 0,
-        "exit_code": process.returncode,
-        "line": errors.strip().splitlines()[-1:] if errors.strip() else [],
-        "traceback": "Traceback" in errors,
+        "disturbed": hit and code != 0,
+        "exit_code": code,
+        "line": job.lines[-1:],
+        "traceback": any("Traceback" in line for line in job.lines),
         "left_in_temporary": left if kind != "kill" else [],  # nothing can put away after kill -9
     }
     (place / "filler").unlink(missing_ok=True)
     again = continued(words, variables)
+    lost = rounds > rounds_in(place / "cache")
     compared = whole
     if latencies.here and not again.returncode:
         compared = given_latencies(run, folder / "compared", latencies)
         again = continued(command(compared, latencies), variables)
     found |= {
+        "rounds": rounds,
+        "rounds_lost": lost,
         "continued": again.returncode,
         "error": again.stderr.strip()[-300:],
         "different": None if again.returncode else differences(run, compared, latencies),
@@ -234,7 +260,13 @@ def once(
 def good(found: dict[str, object]) -> bool:
     """Whether a disturbed job came to what it should have come to."""
     codes = {"kill": (0, -9), "term": (0, 143), "full-disk": (0, 1, 2)}[str(found["kind"])]
-    clean = not (found["traceback"] or found["left_in_temporary"] or found["partial"] or found["different"])
+    clean = not (
+        found["traceback"]
+        or found["left_in_temporary"]
+        or found["partial"]
+        or found["different"]
+        or found["rounds_lost"]
+    )
     # Before Python has begun, a signal ends it by itself.
     return clean and found["continued"] == 0 and (found["exit_code"] in codes or found["exit_code"] == -15)
 
@@ -251,6 +283,9 @@ def written(results: list[dict[str, object]], path: Path) -> None:
     lines += ["", "Disturbed in: " + ", ".join(f"{name} {count}" for name, count in stages.items()) + "."]
     spared = sum(not found["disturbed"] for found in results)
     lines += [f"Over before they could be disturbed: {spared}."] if spared else []
+    kept = [int(str(found["rounds"])) for found in results if found["stage"] == "measure" and found["disturbed"]]
+    lost = sum(bool(found["rounds_lost"]) for found in results)
+    lines += [f"Rounds of measuring finished by then: {', '.join(map(str, kept))}; jobs that lost one: {lost}."]
     path.with_suffix(".md").write_text("\n".join(lines) + "\n")
 
 
