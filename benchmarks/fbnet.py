@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
 from proxyless import files
+from proxyless.cost import CostTable
 from proxyless.errors import ProxylessError
-from proxyless.latency.adapt import Adapted, adapt, gate_vectors
-from proxyless.latency.table import CostTable
+from proxyless.latency.predict.new_device import Adapted, adapt, gate_vectors
 
 Array = NDArray[np.float64]
 

@@ -28,12 +28,12 @@ from scipy.stats import kendalltau
 
 from proxyless import Supernet, derive, files
 from proxyless.architecture import indices
+from proxyless.cost import macs_table
 from proxyless.latency.calibration import calibrated
-from proxyless.latency.counted import macs_table
 from proxyless.latency.device import Device, device
-from proxyless.latency.layout import layout, spread_paths
 from proxyless.latency.measure import measure_networks, measure_table
-from proxyless.latency.rounds import Effort
+from proxyless.latency.operators import layout, spread_paths
+from proxyless.latency.timing.statistics import Effort
 from proxyless.spaces.mobilenet import MobileNetSpace
 
 RESULTS = Path(__file__).parent / "results"

@@ -20,8 +20,8 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from proxyless import Supernet, files
+from proxyless.cost import macs_table
 from proxyless.latency import published
-from proxyless.latency.counted import macs_table
 from proxyless.spaces.mobilenet import MobileNetSpace
 
 RESULTS = Path(__file__).parent / "results"

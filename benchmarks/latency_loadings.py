@@ -23,15 +23,16 @@ from latency import RESULTS, errors, space_of
 
 from proxyless import Supernet, derive, files
 from proxyless.architecture import architecture_of
-from proxyless.latency import identity, system
-from proxyless.latency.bench import bench
+from proxyless.latency import identity
 from proxyless.latency.calibration import calibrated
 from proxyless.latency.device import device
-from proxyless.latency.layout import Layout, layout, spread_paths
 from proxyless.latency.measure import NETWORKS
-from proxyless.latency.operators import example_inputs
-from proxyless.latency.rounds import Effort, Interval, Round, intervals
+from proxyless.latency.operators import Layout, layout, spread_paths
+from proxyless.latency.session import bench
 from proxyless.latency.table import MeasuredNetwork
+from proxyless.latency.timing.statistics import Effort, Interval, Round, intervals
+from proxyless.machine import system
+from proxyless.modules.operators import example_inputs
 
 OUT = RESULTS / "latency_loadings.json"
 LOADINGS = 8

@@ -30,15 +30,15 @@ from numpy.typing import NDArray
 
 from proxyless import Supernet, derive, files
 from proxyless.latency import identity
-from proxyless.latency.bench import bench
 from proxyless.latency.device import Device, device
-from proxyless.latency.kernels import Kernel, Kind, kernels
-from proxyless.latency.layout import layout, spread_paths
-from proxyless.latency.model import Measured, fit, measured
-from proxyless.latency.operators import example_inputs
-from proxyless.latency.partial import most_telling
-from proxyless.latency.physical import fit_physical
-from proxyless.latency.rounds import Effort
+from proxyless.latency.operators import layout, spread_paths
+from proxyless.latency.predict.kernels import Kernel, Kind, kernels
+from proxyless.latency.predict.model import Measured, fit, measured
+from proxyless.latency.predict.physical import fit_physical
+from proxyless.latency.predict.selection import most_telling
+from proxyless.latency.session import bench
+from proxyless.latency.timing.statistics import Effort
+from proxyless.modules.operators import example_inputs
 from proxyless.spaces.mobilenet import MobileNetSpace
 
 Array = NDArray[np.float64]

@@ -27,9 +27,9 @@ import numpy as np
 
 from proxyless import Supernet, derive, files
 from proxyless.latency.device import device
-from proxyless.latency.layout import spread_paths
 from proxyless.latency.measure import measure_networks, measure_table
-from proxyless.latency.rounds import Effort
+from proxyless.latency.operators import spread_paths
+from proxyless.latency.timing.statistics import Effort
 from proxyless.spaces.mobilenet import MobileNetSpace
 
 RESULTS = Path(__file__).parent / "results" / "latency_repeat.json"

@@ -29,10 +29,10 @@ from proxyless import Supernet, derive, files
 from proxyless.export.onnx import to_onnx
 from proxyless.latency import identity
 from proxyless.latency.device import device
-from proxyless.latency.layout import spread_paths
+from proxyless.latency.operators import spread_paths
 from proxyless.latency.runtimes import runtime
-from proxyless.latency.runtimes.clock import wall_clock_ms
-from proxyless.latency.steady import keep_freed_memory
+from proxyless.latency.timing.clock import wall_clock_ms
+from proxyless.latency.timing.pinning import keep_freed_memory
 from proxyless.spaces.mobilenet import MobileNetSpace
 
 RESULTS = Path(__file__).parent / "results" / "latency_steady.json"

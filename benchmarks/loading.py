@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader
 from proxyless import data, files
 from proxyless.data.loaders import EndlessBatches
 from proxyless.data.workers import Batch
-from proxyless.latency import system
+from proxyless.machine import system
 
 OUT = Path(__file__).parent / "results" / "loading.json"
 METHODS = ("fork", "forkserver", "spawn")

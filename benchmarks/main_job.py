@@ -76,10 +76,10 @@ def onnx_accuracy(run: Path) -> float:
 def latencies(runs: list[Path]) -> list[float]:
     """ms of the exported networks, measured in turn in one process."""
     from proxyless.export.onnx_session import session
-    from proxyless.latency.rounds import Effort
-    from proxyless.latency.runtimes.clock import wall_clock_ms
-    from proxyless.latency.steady import steady
-    from proxyless.latency.timing import time_interleaved
+    from proxyless.latency.timing.clock import wall_clock_ms
+    from proxyless.latency.timing.interleaved import time_interleaved
+    from proxyless.latency.timing.pinning import steady
+    from proxyless.latency.timing.statistics import Effort
 
     class Model:
         def __init__(self, run: Path) -> None:

@@ -32,8 +32,8 @@ import torch
 from torch import Tensor, nn
 
 from proxyless import Architecture, Choice, Supernet, architecture_of, data
-from proxyless.latency.counted import macs_table
-from proxyless.latency.table import CostTable
+from proxyless.cost import CostTable, macs_table
+from proxyless.job.stages import Batches
 from proxyless.search.gradient import AllPathUpdate, Looked, TwoPathUpdate
 from proxyless.search.loop import ArchitectureUpdate, Schedule, SearchLoop
 from proxyless.search.objective import BudgetLoss
@@ -41,7 +41,6 @@ from proxyless.search.reinforce import ReinforceUpdate
 from proxyless.search.reward import LatencyReward
 from proxyless.spaces import shared_start
 from proxyless.spaces.mobilenet import MobileNetSpace
-from proxyless.stages import Batches
 from proxyless.training.loop import Recipe, TrainingLoop, evaluate
 
 RESULTS = Path(__file__).parent / "results"

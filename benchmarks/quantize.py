@@ -33,9 +33,9 @@ from proxyless.export.equalize import equalized, groups, own_weights, rescale
 from proxyless.export.onnx import to_onnx
 from proxyless.export.onnx_session import imported, run, session
 from proxyless.export.quantize import simplified, with_integers
-from proxyless.int8 import LOSS
+from proxyless.job.int8 import LOSS
+from proxyless.job.summary import versions
 from proxyless.spaces.mobilenet import MobileNetSpace
-from proxyless.summary import versions
 
 RESULTS = Path(__file__).parent / "results" / "quantize.json"
 SEEDS = (0, 1)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyless import files
-from proxyless.latency.table import CostTable
+from proxyless.cost import CostTable
 from proxyless.search.blackbox import (
     Allowed,
     Path,

@@ -6,9 +6,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from proxyless import settings
 from proxyless.cli.options import SECTIONS, flag
-from proxyless.setting_values import type_name
+from proxyless.job import settings
+from proxyless.job.setting_values import type_name
 
 
 def shown(value: Any) -> str:

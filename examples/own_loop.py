@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset, random_split
 from proxyless import Choice, Supernet, Zero, derive
 from proxyless.latency.device import device
 from proxyless.latency.measure import measure_table
-from proxyless.latency.rounds import Effort
+from proxyless.latency.timing.statistics import Effort
 from proxyless.search.gradient import TwoPathUpdate
 from proxyless.search.objective import BudgetLoss
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from proxyless import Choice, ProxylessError, Supernet, Zero
-from proxyless.inputs import Inputs
 from proxyless.inspection import inspect
+from proxyless.modules.inputs import Inputs
 
 
 def two(width: int = 3) -> Choice:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from proxyless import ProxylessError, data, settings, spaces, zoo
+from proxyless import ProxylessError, data, spaces, zoo
 from proxyless.architecture import indices
 from proxyless.errors import meant, nearest
+from proxyless.job import settings
+from proxyless.job.settings import Settings
 from proxyless.latency import published
 from proxyless.latency.device import device
 from proxyless.latency.runtimes import runtime
-from proxyless.settings import Settings
 
 
 @pytest.mark.parametrize(

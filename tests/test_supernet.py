@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from proxyless import Choice, Supernet, Zero
-from proxyless.modes import batch_statistics
+from proxyless.modules.modes import batch_statistics
 
 
 def test_finds_every_choice_by_its_name_in_the_network(tiny_net):

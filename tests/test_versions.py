@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from proxyless import settings, spaces
+from proxyless import spaces
 from proxyless.architecture import Architecture
 from proxyless.cli import main
+from proxyless.job import settings
 from proxyless.latency.table import LatencyTable
 from proxyless.supernet import Supernet
 

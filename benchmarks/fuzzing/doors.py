@@ -18,23 +18,26 @@ from typing import Any
 
 import torch
 
-from proxyless import delivery, files, lock, run_data, run_folder, settings, spaces, stages, zoo
+from proxyless import files, spaces, zoo
 from proxyless.architecture import Architecture
+from proxyless.bundle import results
+from proxyless.bundle import runner as bundle_runner
 from proxyless.cli import output
 from proxyless.data import published, sources
 from proxyless.errors import ProxylessError
-from proxyless.kept import Kept
-from proxyless.latency import bundle_runner, results
+from proxyless.files import lock
+from proxyless.job import delivery, run_data, run_folder, settings, stages
+from proxyless.job.kept import Kept
+from proxyless.job.progress import Silent
+from proxyless.job.run_folder import RunFolder
+from proxyless.latency.cache import Store
 from proxyless.latency.calibration import predictions
 from proxyless.latency.device import device
-from proxyless.latency.kernels import kernels
-from proxyless.latency.model import LatencyModel, Measured
-from proxyless.latency.rounds import Effort, Round, missing
-from proxyless.latency.store import Store
+from proxyless.latency.predict.kernels import kernels
+from proxyless.latency.predict.model import LatencyModel, Measured
 from proxyless.latency.table import LatencyTable
-from proxyless.progress import Silent
+from proxyless.latency.timing.statistics import Effort, Round, missing
 from proxyless.report import write_report
-from proxyless.run_folder import RunFolder
 from proxyless.search.gradient import TwoPathUpdate
 from proxyless.search.loop import SearchLoop
 from proxyless.search.objective import BudgetLoss

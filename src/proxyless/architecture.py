@@ -12,9 +12,9 @@ from torch.nn.parameter import is_lazy
 
 from proxyless import files
 from proxyless.choice import Choice, settled
-from proxyless.copying import copied
 from proxyless.errors import ProxylessError, meant
-from proxyless.fields import Fields
+from proxyless.files.fields import Fields
+from proxyless.modules.copying import copied
 from proxyless.supernet import Supernet
 
 

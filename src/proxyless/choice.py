@@ -7,9 +7,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from proxyless import replay
 from proxyless.errors import ContractError, first_line
-from proxyless.inputs import Inputs, first_tensor
+from proxyless.modules import replay
+from proxyless.modules.inputs import Inputs, first_tensor
 
 
 class Zero(nn.Module):
@@ -52,7 +52,7 @@ class Choice(nn.Module):
         active: index of the candidate that runs; plain state, set by the supernet.
         name: what the supernet calls it; for messages.
         gating: set by an architecture update for the length of one forward pass, otherwise None.
-        again: index of the candidate that a backward pass runs again, see :mod:`proxyless.replay`.
+        again: index of the candidate that a backward pass runs again, see :mod:`proxyless.modules.replay`.
         waiting: indices of the candidates that a backward pass has still to run again.
     """
 

@@ -19,8 +19,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from proxyless.choice import Choice, Zero, changes_input
 from proxyless.errors import ContractError
-from proxyless.inputs import Inputs, Shapes
-from proxyless.modes import evaluation
+from proxyless.modules.inputs import Inputs, Shapes
+from proxyless.modules.modes import evaluation
 
 MOST_RUNS = 10_000
 """Runs of one choice in one forward pass after which it is taken to be without end."""

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from proxyless import replay
 from proxyless.choice import Choice
-from proxyless.inputs import Inputs, Shapes
 from proxyless.inspection import inspect
-from proxyless.modes import batch_statistics, evaluation
+from proxyless.modules import replay
+from proxyless.modules.inputs import Inputs, Shapes
+from proxyless.modules.modes import batch_statistics, evaluation
 
 __all__ = ["Shapes", "SharedStart", "Supernet", "batch_statistics", "evaluation"]
 

@@ -9,7 +9,7 @@ import pytest
 from command_line import proxyless as process
 
 from proxyless.cli import COMMANDS, main, options, parse, parser
-from proxyless.settings import Update, describe
+from proxyless.job.settings import Update, describe
 
 
 def mistake(capsys, *words: str) -> str:

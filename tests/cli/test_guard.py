@@ -13,7 +13,7 @@ from proxyless import ProxylessError
 from proxyless.cli import main
 from proxyless.cli.guard import guarded
 from proxyless.errors import Incomplete
-from proxyless.run_folder import RunFolder
+from proxyless.job.run_folder import RunFolder
 
 
 def raises(error):

@@ -72,7 +72,7 @@ def test_a_signal_ends_the_job_with_one_line_and_leaves_nothing(moment, number, 
 
 STUBBORN = """
 import sys, time
-from proxyless.latency.stopping import Stopped, stoppable
+from proxyless.machine.stopping import Stopped, stoppable
 
 class Thing:
     def __del__(self):
@@ -102,7 +102,7 @@ def test_a_signal_that_comes_where_exceptions_are_let_go_is_not_lost():
 def test_a_signal_that_is_ignored_stays_ignored():
     """As nohup asks for."""
     code = "import signal, os; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-    code += "from proxyless.latency.stopping import stoppable\n"
+    code += "from proxyless.machine.stopping import stoppable\n"
     code += "with stoppable(): os.kill(os.getpid(), signal.SIGHUP)\nprint('alive')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "alive\n"
@@ -110,6 +110,6 @@ def test_a_signal_that_is_ignored_stays_ignored():
 
 def test_library_use_leaves_signals_alone():
     code = "import signal; before = [signal.getsignal(n) for n in (2, 15, 1)]\n"
-    code += "import proxyless, proxyless.pipeline, proxyless.cli\n"
+    code += "import proxyless, proxyless.job.pipeline, proxyless.cli\n"
     code += "print(before == [signal.getsignal(n) for n in (2, 15, 1)])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "True\n"

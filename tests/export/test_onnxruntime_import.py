@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import proxyless
-from proxyless.bundling import runner_source
+from proxyless.bundle.writing import runner_source
 from proxyless.export.onnx import to_onnx
 
 QUANTIZE = """

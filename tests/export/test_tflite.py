@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from proxyless import ProxylessError, Supernet, deployment
+from proxyless import ProxylessError, Supernet
 from proxyless.architecture import derive
 from proxyless.export import litert, litert_session
-from proxyless.run_folder import RunFolder
+from proxyless.job import deployment
+from proxyless.job.run_folder import RunFolder
 
 pytest.importorskip("litert_torch", reason="LiteRT is not installed: pip install 'proxyless[litert]'")
 

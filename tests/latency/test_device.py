@@ -7,8 +7,8 @@ from proxyless import ProxylessError
 from proxyless.latency import identity
 from proxyless.latency.device import DEVICES, PUBLISHED, TABLE_FILE, Device, Precision, device
 from proxyless.latency.runtimes import PROGRAMS, gpu
-from proxyless.latency.system import machine
 from proxyless.latency.table import Entry, LatencyTable
+from proxyless.machine.system import machine
 
 
 def test_the_default_device_is_onnx_runtime_on_one_thread():

@@ -14,8 +14,8 @@ from proxyless.architecture import derive
 from proxyless.choice import settled
 from proxyless.export import litert
 from proxyless.latency.device import Device, Precision
-from proxyless.latency.operators import example_inputs
 from proxyless.latency.runtimes.litert_cpu import LiteRTCpu
+from proxyless.modules.operators import example_inputs
 
 DEVICE = Device("phone", runtime="litert")
 INT8 = replace(DEVICE, precision=Precision.INT8)

@@ -6,16 +6,19 @@ import pytest
 import torch
 from torch import nn
 
-from proxyless import Architecture, Choice, ProxylessError, Supernet, Zero, summary
-from proxyless.latency import bench, identity, measure, timing
+from proxyless import Architecture, Choice, ProxylessError, Supernet, Zero
+from proxyless.job import summary
+from proxyless.latency import identity, measure
+from proxyless.latency import session as bench
 from proxyless.latency.calibration import calibrated
 from proxyless.latency.device import Device, device
-from proxyless.latency.held import Held
 from proxyless.latency.identity import key
-from proxyless.latency.layout import layout
 from proxyless.latency.measure import evenly, measure_networks, measure_table, recalibrated
-from proxyless.latency.rounds import Effort
+from proxyless.latency.operators import layout
 from proxyless.latency.table import Entry
+from proxyless.latency.timing import interleaved as timing
+from proxyless.latency.timing.interruptions import Held
+from proxyless.latency.timing.statistics import Effort
 from proxyless.spaces.mobilenet import MobileNetSpace
 
 QUICK = Effort(rounds=3, burst_ms=0.5, width=1.0, limit_s=0.0, loadings=1)

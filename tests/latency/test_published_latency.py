@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from proxyless.cost import CostTable
 from proxyless.errors import ProxylessError
 from proxyless.latency import published
-from proxyless.latency.table import CostTable
 from proxyless.spaces.mobilenet import MobileNetSpace
 from proxyless.supernet import Supernet
 

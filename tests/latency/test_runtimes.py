@@ -20,9 +20,9 @@ from proxyless.export.onnx import to_onnx
 from proxyless.export.onnx_session import session
 from proxyless.export.quantize import quantized
 from proxyless.latency.device import DEVICES, Precision, device
-from proxyless.latency.operators import example_inputs
 from proxyless.latency.runtimes import PROGRAMS, Format, available, gpu, runtime, torch_cpu
 from proxyless.latency.runtimes.onnxruntime_cuda import _Bound, half
+from proxyless.modules.operators import example_inputs
 
 FLOAT32 = ("cpu", "cpu-torch", "cpu-openvino")
 ON_GPU = tuple(name for name, known in DEVICES.items() if known.here and PROGRAMS[known.runtime].gpu)

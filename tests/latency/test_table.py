@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from proxyless import Architecture, Choice, ProxylessError, Supernet, Zero
-from proxyless.latency.table import CostTable, Entry, LatencyTable, MeasuredNetwork
+from proxyless.cost import CostTable
+from proxyless.latency.table import Entry, LatencyTable, MeasuredNetwork
 
 COST = CostTable("MACs", 10.0, {"a": {"x": 1.0, "y": 2.0, "skip": 0.0}, "b": {"x": 4.0, "y": 8.0}})
 

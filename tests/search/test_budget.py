@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from proxyless import Choice, ProxylessError, Supernet, Zero
-from proxyless.latency.table import CostTable
+from proxyless.cost import CostTable
 from proxyless.search.budget import best_under_budget, knapsack
 
 COST = CostTable("ms", 0.5, {"first": {"k1": 1.0, "k3": 2.0, "skip": 0.0}, "second": {"wide": 3.0, "narrow": 1.5}})

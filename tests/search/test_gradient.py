@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from proxyless import Choice, Supernet, Zero
-from proxyless.latency.table import CostTable
-from proxyless.modes import batch_statistics
+from proxyless.cost import CostTable
+from proxyless.modules.modes import batch_statistics
 from proxyless.search.gradient import AllPathUpdate, Looked, TwoPathUpdate, alpha_gradient
 from proxyless.search.objective import BudgetLoss, TaskOnly
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from proxyless.latency.table import CostTable
+from proxyless.cost import CostTable
 from proxyless.search.objective import BudgetLoss, ScaledLoss, Several, TaskOnly, WeightedLoss
 
 COST = CostTable("ms", 1.0, {"a": {"x": 2.0, "y": 4.0}})

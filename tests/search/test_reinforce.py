@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from proxyless import ProxylessError, Supernet
-from proxyless.latency.table import CostTable
-from proxyless.modes import batch_statistics
+from proxyless.cost import CostTable
+from proxyless.modules.modes import batch_statistics
 from proxyless.search import reinforce
 from proxyless.search.blackbox import explore
 from proxyless.search.reinforce import (

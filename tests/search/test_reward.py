@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxyless.latency.table import CostTable
+from proxyless.cost import CostTable
 from proxyless.search.reward import AccuracyReward, BudgetReward, LatencyReward
 
 COST = CostTable("ms", 2.0, {"a": {"small": 1.0, "big": 3.0}, "b": {"skip": 0.0, "big": 5.0}})

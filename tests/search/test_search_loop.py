@@ -5,14 +5,15 @@ from itertools import count, pairwise
 import pytest
 import torch
 
-from proxyless import ProxylessError, Supernet, stages
-from proxyless.latency.table import CostTable
+from proxyless import ProxylessError, Supernet
+from proxyless.cost import CostTable
+from proxyless.job import stages
+from proxyless.job.settings import Settings
 from proxyless.search.gradient import TwoPathUpdate
 from proxyless.search.loop import Schedule, SearchLoop
 from proxyless.search.objective import BudgetLoss
 from proxyless.search.reinforce import ReinforceUpdate
 from proxyless.search.reward import LatencyReward
-from proxyless.settings import Settings
 
 COST = CostTable("ms", 0.5, {"first": {"k1": 1.0, "k3": 2.0, "skip": 0.0}, "second": {"wide": 3.0, "narrow": 1.5}})
 

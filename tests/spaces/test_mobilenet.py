@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from proxyless import Architecture, ProxylessError, Supernet, architecture_of, derive
-from proxyless.latency.operators import count_macs, count_parameters
+from proxyless.modules.operators import count_macs, count_parameters
 from proxyless.spaces import make, space_of
 from proxyless.spaces.mobilenet import MobileNetSpace
 

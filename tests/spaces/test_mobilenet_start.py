@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from proxyless import Supernet
-from proxyless.modes import batch_statistics
+from proxyless.modules.modes import batch_statistics
 from proxyless.spaces import make, shared_start
 from proxyless.spaces.mobilenet import MobileNetSpace
 

@@ -14,7 +14,7 @@ import torch
 from proxyless import Architecture, ProxylessError, Supernet
 from proxyless.architecture import derive
 from proxyless.choice import Choice
-from proxyless.latency.operators import count_macs, count_parameters
+from proxyless.modules.operators import count_macs, count_parameters
 from proxyless.spaces.nas_bench_macro import NasBenchMacroSpace
 
 SPACE = NasBenchMacroSpace()

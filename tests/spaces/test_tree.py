@@ -12,7 +12,7 @@ from torch import nn
 from proxyless.architecture import architecture_of, derive
 from proxyless.choice import Choice
 from proxyless.errors import ProxylessError
-from proxyless.latency.operators import count_macs
+from proxyless.modules.operators import count_macs
 from proxyless.search.gradient import AllPathUpdate, GradientUpdate, TwoPathUpdate
 from proxyless.search.objective import TaskOnly
 from proxyless.spaces.tree import OPERATIONS, TreeSpace

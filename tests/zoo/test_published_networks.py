@@ -9,7 +9,7 @@ from weight_fill import GOLDEN, filled, wave_image
 from proxyless import zoo
 from proxyless.choice import Choice
 from proxyless.errors import ProxylessError
-from proxyless.latency.operators import count_macs, count_parameters
+from proxyless.modules.operators import count_macs, count_parameters
 from proxyless.spaces.mobilenet import MobileNetSpace
 from proxyless.spaces.tree import TreeSpace
 
@@ -71,7 +71,7 @@ def test_skipped_blocks_count_in_the_official_names_of_blocks() -> None:
 
 
 def test_timm_model_and_a_plain_network_of_the_same_file_agree() -> None:
-    from proxyless.fields import Fields
+    from proxyless.files.fields import Fields
     from proxyless.zoo.official_reading import network_from
 
     for name in ("proxyless_gpu", "proxyless_mobile_14"):  # the two without outputs in golden.json

@@ -13,12 +13,12 @@ from functools import partial
 from importlib import import_module
 from typing import NoReturn
 
-from proxyless import terminal
 from proxyless.cli import options
 from proxyless.cli.guard import guarded
 from proxyless.cli.output import Answer, as_json
 from proxyless.cli.parsing import CommandParser, PrintVersion
 from proxyless.errors import Incomplete, meant
+from proxyless.job import terminal
 
 COMMANDS = {
     "search": "design a network for your images, device and latency budget",

@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> Answer:
     settings = options.chosen(parsed)
-    from proxyless.bundling import write_bundle
-    from proxyless.progress import shown
+    from proxyless.bundle.writing import write_bundle
+    from proxyless.job.progress import shown
 
     with shown(quiet=parsed.quiet) as reporter:
         manifest = write_bundle(

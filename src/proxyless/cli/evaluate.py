@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> Answer:
-    from proxyless import delivery
-    from proxyless.run_folder import RunFolder
+    from proxyless.job import delivery
+    from proxyless.job.run_folder import RunFolder
 
     values = delivery.evaluate(RunFolder(parsed.run_folder), parsed.data)
     lines = [

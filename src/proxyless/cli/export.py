@@ -27,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> Answer:
-    from proxyless import delivery
     from proxyless.export.plain import subnormals_note
-    from proxyless.run_folder import RunFolder
+    from proxyless.job import delivery
+    from proxyless.job.run_folder import RunFolder
 
     folder = RunFolder(parsed.run_folder)
     wanted = [

@@ -10,9 +10,9 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
-from proxyless import terminal
 from proxyless.errors import ProxylessError, first_line, one_line
-from proxyless.latency.stopping import Stop, stoppable
+from proxyless.job import terminal
+from proxyless.machine.stopping import Stop, stoppable
 
 INSTALLED_AS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 """Packages whose name is not that of the module."""

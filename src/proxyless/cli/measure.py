@@ -39,8 +39,8 @@ def run(parsed: argparse.Namespace) -> Answer:
     if parsed.adapt is not None:
         raise ProxylessError("--adapt goes with --from RESULTS, the timings that tables are adapted to")
     settings = options.chosen(parsed)
-    from proxyless import pipeline
-    from proxyless.progress import shown
+    from proxyless.job import pipeline
+    from proxyless.job.progress import shown
 
     with shown(quiet=parsed.quiet) as reporter:
         table = pipeline.measure(
@@ -62,8 +62,8 @@ def _elsewhere(parsed: argparse.Namespace) -> Answer:
         raise ProxylessError(
             f"{options.flag(others[0])} does not go with --from: space and device are those of the results"
         )
-    from proxyless.bundling import measured_elsewhere
-    from proxyless.progress import shown
+    from proxyless.bundle.writing import measured_elsewhere
+    from proxyless.job.progress import shown
 
     with shown(quiet=parsed.quiet) as reporter:
         table = measured_elsewhere(

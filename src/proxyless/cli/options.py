@@ -10,9 +10,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from proxyless import settings
 from proxyless.errors import ProxylessError, meant
-from proxyless.settings import Described, Settings
+from proxyless.job import settings
+from proxyless.job.settings import Described, Settings
 
 SECTIONS = {
     "": "the job",

@@ -106,7 +106,7 @@ def by_class(values: Mapping[str, Any]) -> list[str]:
 def of_table(table: LatencyTable, path: Path) -> Answer:
     """A latency table in a few lines, or figures."""
     from proxyless.latency.calibration import predictions
-    from proxyless.latency.rounds import Conditions
+    from proxyless.latency.timing.statistics import Conditions
 
     errors = [abs(predicted / measured - 1) for predicted, measured in predictions(table)]
     device = table.device

@@ -7,8 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from proxyless import __version__, terminal
+from proxyless import __version__
 from proxyless.errors import nearest, one_line
+from proxyless.job import terminal
 
 MOST_MEANT = 4
 """Flags that an error offers at the most for one that is not there."""

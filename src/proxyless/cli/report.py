@@ -25,13 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> Answer:
+    from proxyless.job.run_folder import RunFolder
     from proxyless.report import write_report
-    from proxyless.run_folder import RunFolder
 
     run = RunFolder(parsed.run_folder)
     source = None
     if parsed.data is not None:
-        from proxyless.run_data import recorded_data
+        from proxyless.job.run_data import recorded_data
 
         source = recorded_data(run, parsed.data).source
     with run.at_work():

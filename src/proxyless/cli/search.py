@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> Answer:
     settings = options.chosen(parsed)
-    from proxyless import pipeline
-    from proxyless.progress import shown
+    from proxyless.job import pipeline
+    from proxyless.job.progress import shown
 
     with shown(quiet=parsed.quiet) as reporter:
         result = pipeline.search(settings, parsed.out, reporter)

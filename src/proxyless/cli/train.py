@@ -32,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> Answer:
     settings = options.chosen(parsed)
-    from proxyless import pipeline
     from proxyless.architecture import Architecture
-    from proxyless.progress import shown
+    from proxyless.job import pipeline
+    from proxyless.job.progress import shown
 
     architecture = Architecture.load(parsed.architecture)
     with shown(quiet=parsed.quiet) as reporter:

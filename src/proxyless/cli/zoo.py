@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> Answer:
-    from proxyless import place, zoo
+    from proxyless import zoo
+    from proxyless.files import place
 
     if parsed.name is None and parsed.out is not None:
         raise ProxylessError(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from proxyless.errors import ProxylessError
-from proxyless.latency.system import usable_cores
+from proxyless.machine.system import usable_cores
 
 FILE, PIXELS = 0, 1
 PIECE = 1 << 22  # bytes read at a time

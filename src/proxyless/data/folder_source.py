@@ -24,7 +24,7 @@ from proxyless.data.preprocessing import Preprocessing, Squares
 from proxyless.data.scan import Progress, Scan, rearranged, sample_headers, scan, stored_bytes, usual_size
 from proxyless.data.splits import HoldOut, check_not_empty
 from proxyless.errors import ProxylessError
-from proxyless.files import from_home
+from proxyless.files.writing import from_home
 
 MEMORY_LIMIT_BYTES = 2 << 30
 SPLITS = ("train", "valid", "test")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from proxyless.data.decoding import DEEP_MODES, GreyRange, deep_values, without_warnings
-from proxyless.latency.system import usable_cores
+from proxyless.machine.system import usable_cores
 
 CHUNK = 32  # files a thread takes at a time
 OUTSIDE = 0.001  # share of an image's pixels above, and below, that may be hot or dead ones

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from proxyless.data.main_guard import not_to_be_imported
 from proxyless.data.watch import Note, Watch, tell
 from proxyless.data.workers import AHEAD, Batch, Ended, Source, Workers
-from proxyless.latency.system import usable_cores
+from proxyless.machine.system import usable_cores
 
 MOST = 4
 """Worker processes at the most, unless more are asked for."""

@@ -32,7 +32,7 @@ from proxyless.data.decoding import (
     without_warnings,
 )
 from proxyless.errors import ProxylessError
-from proxyless.fields import Fields
+from proxyless.files.fields import Fields
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -16,7 +16,7 @@ import numpy as np
 
 from proxyless import files
 from proxyless.errors import ProxylessError
-from proxyless.reading import opened
+from proxyless.files.reading import opened
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 LARGEST = 1 << 28

@@ -21,7 +21,7 @@ from proxyless.data.folder import FileList
 from proxyless.data.pixels import Block, Pixels, Ragged
 from proxyless.data.preprocessing import Squares, shrink
 from proxyless.errors import ProxylessError
-from proxyless.latency.system import usable_cores
+from proxyless.machine.system import usable_cores
 
 SAMPLE = 1000  # headers read to choose image size and channels
 CHUNK = 32  # files a thread takes at a time

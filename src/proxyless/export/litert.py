@@ -16,7 +16,7 @@ from proxyless.errors import ProxylessError, first_line
 from proxyless.export.litert_session import SIGNATURE, Session, imported, run
 from proxyless.export.plain import TINY
 from proxyless.export.silence import silence
-from proxyless.modes import evaluation
+from proxyless.modules.modes import evaluation
 
 
 def to_tflite(module: nn.Module, inputs: Sequence[Tensor]) -> bytes:

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from proxyless import files
-from proxyless.copying import unparametrized
 from proxyless.errors import ProxylessError, first_line
 from proxyless.export.onnx_session import input_names, run, session
 from proxyless.export.plain import OPSET, with_lowest_versions, without_subnormals
 from proxyless.export.silence import silence
-from proxyless.modes import evaluation
+from proxyless.modules.copying import unparametrized
+from proxyless.modules.modes import evaluation
 
 
 @dataclass(frozen=True)

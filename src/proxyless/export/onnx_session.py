@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from proxyless.errors import ProxylessError, first_line
 from proxyless.export.onnxruntime_import import import_onnxruntime
-from proxyless.reading import content
+from proxyless.files.reading import content
 
 LARGEST = 2**31
 """Bytes of a model at the most: its format holds no more."""

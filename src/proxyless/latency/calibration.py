@@ -8,8 +8,9 @@ import numpy as np
 from scipy.optimize import lsq_linear
 
 from proxyless.architecture import Architecture
-from proxyless.latency.operators import parts
-from proxyless.latency.table import Entry, LatencyTable, Rows
+from proxyless.cost import Rows
+from proxyless.latency.table import Entry, LatencyTable
+from proxyless.modules.operators import parts
 
 NOISE = 0.01
 """Standard deviation of a measured network, as a share of its latency."""

@@ -7,11 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 from proxyless import files
-from proxyless.latency import published, timing
+from proxyless.latency import published
 from proxyless.latency.device import TABLE_FILE, Device
 from proxyless.latency.runtimes import PROGRAMS, gpu, runtime
-from proxyless.latency.system import machine
 from proxyless.latency.table import LatencyTable
+from proxyless.latency.timing import interleaved as timing
+from proxyless.machine.system import machine
 
 
 def describe(device: Device) -> dict[str, Any]:

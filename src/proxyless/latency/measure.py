@@ -11,15 +11,15 @@ from torch import nn
 
 from proxyless.architecture import architecture_of, derive, indices
 from proxyless.latency import identity
-from proxyless.latency.bench import bench
+from proxyless.latency.cache import Store
 from proxyless.latency.calibration import calibrated
 from proxyless.latency.device import Device
-from proxyless.latency.layout import Layout, layout, spread_paths
-from proxyless.latency.operators import example_inputs
-from proxyless.latency.partial import choose, completed
-from proxyless.latency.rounds import Conditions, Effort, Interval, Round, intervals, missing
-from proxyless.latency.store import Store
+from proxyless.latency.operators import Layout, layout, spread_paths
+from proxyless.latency.predict.selection import choose, completed
+from proxyless.latency.session import bench
 from proxyless.latency.table import LatencyTable, MeasuredNetwork
+from proxyless.latency.timing.statistics import Conditions, Effort, Interval, Round, intervals, missing
+from proxyless.modules.operators import example_inputs
 from proxyless.supernet import Shapes, Supernet
 
 Advance = Callable[[float], None]

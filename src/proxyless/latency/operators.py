@@ -1,140 +1,156 @@
-"""What a module computes on given inputs: its MACs, and a signature by which equal operators are recognised."""
+"""Which distinct operators the candidates of a space are, so that equal ones are measured once."""
 
 from __future__ import annotations
 
-import hashlib
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten
-from torch.utils.flop_counter import FlopCounterMode
+from torch import nn
 
-from proxyless.inputs import Shapes
-from proxyless.modes import evaluation
-
-# Bookkeeping of autograd and views that no runtime executes.
-Shape = tuple[int, ...]
-
-_FREE = ("detach", "alias", "lift_fresh")
+from proxyless.choice import settled
+from proxyless.cost import Rows
+from proxyless.errors import ContractError, ProxylessError
+from proxyless.inspection import inspect
+from proxyless.latency.table import Entry, LatencyTable
+from proxyless.latency.timing.statistics import Interval
+from proxyless.modules.inputs import Inputs
+from proxyless.modules.operators import example_inputs, joined, parts, signature
+from proxyless.supernet import Shapes, Supernet
 
 
-class _Recorder(TorchDispatchMode):
-    """Writes one line for each operator: its name, its plain arguments and which earlier tensors it reads."""
+@dataclass(frozen=True)
+class Operator:
+    """One candidate operation as it is run: a module and the shapes of its inputs, batch included."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-        self.numbers: dict[int, int] = {}
-        self.kept: list[Tensor] = []  # so that no id is given to a second tensor
+    module: nn.Module
+    shapes: Shapes
 
-    def _write(self, value: Any) -> str:
-        if not isinstance(value, Tensor):
-            return repr(value)
-        if id(value) not in self.numbers:
-            self.numbers[id(value)] = len(self.numbers)
-            self.kept.append(value)
-        return f"t{self.numbers[id(value)]}:{value.dtype}:{tuple(value.shape)}"
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        name = func.overloadpacket.__name__
-        inputs = tree_flatten((args, kwargs or {}))[0]
-        if name in _FREE:
-            for value in tree_flatten(result)[0]:
-                if isinstance(value, Tensor) and isinstance(inputs[0], Tensor):
-                    self._write(inputs[0])
-                    self.numbers[id(value)] = self.numbers[id(inputs[0])]
-                    self.kept.append(value)
-            return result
-        read = [self._write(value) for value in inputs]
-        written = [self._write(value) for value in tree_flatten(result)[0]]
-        self.lines.append(f"{name}({', '.join(read)}) -> {', '.join(written)}")
-        return result
+    @property
+    def weight_bytes(self) -> int:
+        """Size of its parameters in bytes, at their own precision."""
+        return sum(p.numel() * p.element_size() for p in self.module.parameters())
 
 
-def example_inputs(shapes: Shapes, *, seed: int = 0) -> tuple[Tensor, ...]:
-    """Standard normal tensors of the given shapes."""
-    generator = torch.Generator().manual_seed(seed)
-    return tuple(torch.randn(shape, generator=generator) for shape in shapes)
+@dataclass(frozen=True)
+class Layout:
+    """The operators of a space.
 
-
-def signature(module: nn.Module, inputs: Sequence[Tensor]) -> str:
-    """A hash of the operators that ``module`` runs on ``inputs`` in evaluation mode, with shapes, types and data flow.
-
-    Independent of weights, names and classes: two modules with one signature do the same work.
+    Args:
+        operators: by signature, see :func:`proxyless.modules.operators.signature`.
+        candidates: signature of each candidate by choice, of one that is run several times those of its runs, see
+            :func:`proxyless.modules.operators.joined`; None where nothing is run: an identity, or Zero beside a
+            shortcut.
     """
-    with evaluation(module), torch.no_grad(), _Recorder() as recorder:
-        module(*inputs)
-    return hashlib.sha256("\n".join(recorder.lines).encode()).hexdigest()[:24]
+
+    operators: Mapping[str, Operator]
+    candidates: Mapping[str, Mapping[str, str | None]]
+
+    def names(self) -> dict[str, str]:
+        """What each operator is called in messages, by signature: one of the candidates that run it."""
+        return {
+            part: f"{op} of choice {name}"
+            for name, row in self.candidates.items()
+            for op, key in row.items()
+            for part in parts(key)
+        }
+
+    def weight_mib(self) -> Rows:
+        """MiB of weights of each candidate, counted once however often it runs."""
+        return {
+            name: {op: self.operators[parts(key)[0]].weight_bytes / 2**20 if key else 0.0 for op, key in row.items()}
+            for name, row in self.candidates.items()
+        }
+
+    def table(
+        self, known: Mapping[str, Interval], device: Mapping[str, object], *, predicted: Collection[str] = ()
+    ) -> LatencyTable:
+        """The table of the space without correction, from what each operator takes alone.
+
+        Args:
+            known: by signature.
+            predicted: signatures of those that were not measured.
+
+        Raises:
+            ProxylessError: an operator is not among ``known``; names the candidate.
+        """
+        entries: dict[str, dict[str, Entry]] = {}
+        for name, row in self.candidates.items():
+            entries[name] = {}
+            for operation, key in row.items():
+                runs = parts(key)
+                if any(part not in known for part in runs):
+                    raise ProxylessError(f"no measurement of candidate {operation} of choice {name}")
+                times = [known[part] for part in runs]
+                ms = sum(time.ms for time in times)
+                low, high = sum(time.low_ms for time in times), sum(time.high_ms for time in times)
+                measured = not any(part in predicted for part in runs)
+                entries[name][operation] = Entry(ms, low, high, ms, key, measured)
+        return LatencyTable(device, 0.0, entries)
+
+    def check(self, table: LatencyTable, source: str) -> None:
+        """Make sure that ``table``, read from ``source``, is of these very operators.
+
+        Raises:
+            ProxylessError: naming the first candidate that was another operator when it was measured.
+        """
+        for name, row in self.candidates.items():
+            for operation, key in row.items():
+                measured = table.entries[name][operation].operator
+                if measured is not None and measured != key:
+                    raise ProxylessError(
+                        f"{source}: {operation} of choice {name} was measured with other shapes (another image size,"
+                        " width, batch or number of classes); measure this space"
+                    )
 
 
-def joined(signatures: Sequence[str]) -> str | None:
-    """One text for the operators that a candidate runs one after the other, None for no operator."""
-    return "+".join(signatures) or None
+def layout(supernet: Supernet, shapes: Shapes) -> Layout:
+    """The operators of ``supernet``, which is on the CPU, for network inputs of ``shapes`` (batch included).
 
-
-def parts(signatures: str | None) -> list[str]:
-    """What :func:`joined` joined."""
-    return signatures.split("+") if signatures else []
-
-
-def count_macs(module: nn.Module, inputs: Sequence[Tensor]) -> int:
-    """Multiply-accumulates of convolutions and matrix products of one forward pass; no norms, no biases.
-
-    Those inside of attention and of recurrent layers count as well.
+    Raises:
+        ContractError: what a choice runs depends on what others take, or it is given tensors of another type than
+            float32, or has weights of another; names it.
     """
-    with evaluation(module), torch.no_grad(), _taken_apart(module), _Counter(display=False) as counter:
-        module(*inputs)
-    return counter.get_total_flops() // 2
+    for dtype in {weight.dtype for weight in supernet.weights() if weight.dtype.is_floating_point} - {torch.float32}:
+        raise ContractError(
+            f"the network has weights of {dtype}: candidates are timed from float32, so make it .float()"
+        )
+    runs = inspect(supernet.network, supernet.choices, Inputs(example_inputs(shapes))).always()
+    operators: dict[str, Operator] = {}
+    candidates: dict[str, dict[str, str | None]] = {}
+    for name, choice in supernet.choices.items():
+        for dtype in {tensor.dtype for run in runs[name] for tensor in run.tensors} - {torch.float32}:
+            raise ContractError(f"choice {name} is given a tensor of {dtype}: candidates are timed on float32 alone")
+        candidates[name] = {}
+        for index, operation in enumerate(choice.operations):
+            module = settled(choice, index)
+            keys = []
+            for run in () if isinstance(module, nn.Identity) else runs[name]:  # nothing is run by an identity
+                bound = run.bound(module)
+                keys.append(signature(bound, example_inputs(run.shapes)))
+                operators.setdefault(keys[-1], Operator(bound, run.shapes))
+            candidates[name][operation] = joined(keys)
+    return Layout(operators, candidates)
 
 
-class _Counter(FlopCounterMode):
-    """PyTorch's counter, which leaves out products with vectors."""
+def spread_paths(supernet: Supernet, count: int, *, seed: int) -> list[list[int]]:
+    """Paths spread from the smallest to the largest network of the space, both included.
 
-    def __init__(self, **arguments: Any) -> None:
-        aten = torch.ops.aten
-        products = {aten.mv: _mv_flops, aten.addmv: _addmv_flops, aten.dot: _dot_flops}
-        super().__init__(custom_mapping=products, **arguments)
-
-
-def _mv_flops(matrix: Shape, vector: Shape, *args: Any, **kwargs: Any) -> int:
-    return 2 * matrix[0] * matrix[1]
-
-
-def _addmv_flops(bias: Shape, matrix: Shape, vector: Shape, *args: Any, **kwargs: Any) -> int:
-    return 2 * matrix[0] * matrix[1]
-
-
-def _dot_flops(one: Shape, other: Shape, *args: Any, **kwargs: Any) -> int:
-    return 2 * one[0]
-
-
-@contextmanager
-def _taken_apart(module: nn.Module) -> Iterator[None]:
-    """Attention and recurrent layers run as single products: as whole operators of a backend they hide what they
-    compute from the counter.
+    Path k of n takes, at each choice, a candidate near the quantile k / (n - 1) of that choice's candidates ordered by
+    their number of parameters; the jitter makes kernels and expansions vary independently of one another.
     """
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH), ExitStack() as stack:
-            # Convolutions are slow without these libraries, and the counter sees them anyway.
-            if any(isinstance(part, nn.RNNBase) for part in module.modules()):
-                stack.enter_context(warnings.catch_warnings())
-                warnings.simplefilter("ignore")  # of what other processors could do
-                stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
-                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Number of parameters, buffers not counted."""
-    return sum(parameter.numel() for parameter in module.parameters())
+    rng = np.random.default_rng(seed)
+    sizes = [
+        [sum(p.numel() for p in choice.candidate(i).parameters()) for i in range(len(choice))]
+        for choice in supernet.choices.values()
+    ]
+    paths = []
+    for level in np.linspace(0.0, 1.0, count):
+        jitter = 0.0 if level in (0.0, 1.0) else 0.5
+        path = []
+        for row in sizes:
+            position = np.clip(level + jitter * rng.uniform(-1, 1), 0, 1) * (len(row) - 1)
+            path.append(int(np.argsort(row, kind="stable")[round(position)]))
+        paths.append(path)
+    return paths

@@ -1,120 +1,22 @@
-"""What the networks of a space cost: a fixed part plus one entry for each chosen candidate, linear in the gates.
-
-Because the cost is linear in the binary gates, its expectation under the path probabilities, the gradient of that
-expectation (paper, section 3.3) and the derivation of a network under a budget are all exact.
-"""
+"""The latencies of all candidates of a space on one device, as a cost that is linear in the gates, and its file."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field
 from dataclasses import fields as fields_of
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from proxyless import files
-from proxyless.architecture import Architecture, indices
+from proxyless.architecture import Architecture
+from proxyless.cost import Cost, Rows
 from proxyless.errors import ProxylessError
-from proxyless.fields import Fields
-from proxyless.latency.rounds import Conditions
-from proxyless.supernet import Supernet
+from proxyless.files.fields import Fields
+from proxyless.latency.timing.statistics import Conditions
 
 FORMAT = 2
 """Of the files that latency tables are written to."""
-
-Rows = Mapping[str, Mapping[str, float]]
-"""A number for each candidate, by choice, in the order of the supernet's choices and candidates."""
-
-
-class Cost(ABC):
-    """A cost that is linear in the gates, in ``unit``."""
-
-    unit: str
-
-    @property
-    @abstractmethod
-    def fixed(self) -> float:
-        """Cost of what every network of the space contains."""
-
-    @property
-    @abstractmethod
-    def rows(self) -> Rows:
-        """Cost of each candidate."""
-
-    def matrix(self) -> Tensor:
-        """The rows padded with zeros to (choices, most candidates of a choice), float64; not to be written to."""
-        return self._matrix
-
-    @cached_property
-    def _matrix(self) -> Tensor:
-        # Every architecture step asks for it.
-        rows = [list(row.values()) for row in self.rows.values()]
-        widest = max(len(row) for row in rows)
-        return torch.tensor([row + [0.0] * (widest - len(row)) for row in rows], dtype=torch.float64)
-
-    def expected(self, probabilities: Tensor) -> Tensor:
-        """E[cost] = fixed + sum_ij p_ij F(o_ij), a differentiable scalar (paper, Eq. 6).
-
-        Args:
-            probabilities: (choices, most candidates of a choice), 0 at the padding.
-        """
-        return self.fixed + (probabilities * self.matrix().to(probabilities)).sum()
-
-    def of_path(self, path: Sequence[int]) -> float:
-        """Cost of the network that takes candidate ``path[i]`` at choice i."""
-        return self.fixed + sum(list(row.values())[i] for row, i in zip(self.rows.values(), path, strict=True))
-
-    def of(self, architecture: Architecture) -> float:
-        """Cost of an architecture; one that has other choices or candidates is a :class:`ProxylessError`."""
-        return self.of_path(indices(architecture.choices, {name: list(row) for name, row in self.rows.items()}))
-
-    def smallest(self) -> float:
-        """Cost of the cheapest network of the space."""
-        return self.fixed + sum(min(row.values()) for row in self.rows.values())
-
-    def largest(self) -> float:
-        """Cost of the dearest network of the space."""
-        return self.fixed + sum(max(row.values()) for row in self.rows.values())
-
-    def check(self, supernet: Supernet) -> None:
-        """Make sure that the rows are the candidates of ``supernet``, in order.
-
-        Raises:
-            ProxylessError: naming the first choice or candidate that is missing here or unknown there.
-        """
-        rows = {name: tuple(row) for name, row in self.rows.items()}
-        for name, choice in supernet.choices.items():
-            if name not in rows:
-                raise ProxylessError(f"the {self.unit} table has no choice {name}: measure this space again")
-            for operation in choice.operations:
-                if operation not in rows[name]:
-                    raise ProxylessError(f"the {self.unit} table has no candidate {operation} of choice {name}")
-            if rows[name] != choice.operations:
-                raise ProxylessError(f"the {self.unit} table lists other candidates or another order for choice {name}")
-        if list(rows) != list(supernet.choices):
-            raise ProxylessError(f"the {self.unit} table is of another space: it lists other choices or another order")
-
-
-@dataclass(frozen=True)
-class CostTable(Cost):
-    """A cost given as numbers: MACs, parameters, energy, a latency somebody else measured."""
-
-    unit: str
-    base: float
-    entries: Rows
-
-    @property
-    def fixed(self) -> float:
-        return self.base
-
-    @property
-    def rows(self) -> Rows:
-        return self.entries
 
 
 @dataclass(frozen=True)
@@ -126,7 +28,8 @@ class Entry:
         in_network_ms: what the table reckons with: ``ms`` with the correction fitted on whole networks.
         operator: signature of what was measured, of each of its runs (joined by +) where there are several; None in a
             table that somebody else measured.
-        measured: whether ``ms`` was measured, not predicted from others like it, see :mod:`proxyless.latency.model`.
+        measured: whether ``ms`` was measured, not predicted from others like it, see
+            :mod:`proxyless.latency.predict.model`.
     """
 
     ms: float
@@ -261,7 +164,9 @@ def _network(fields: Fields) -> MeasuredNetwork:
 
 
 def read_conditions(fields: Fields) -> dict[str, Any]:
-    """What ``dataclasses.asdict`` made of :class:`~proxyless.latency.rounds.Conditions`; other fields are left out.
+    """What ``dataclasses.asdict`` made of a :class:`~proxyless.latency.timing.statistics.Conditions`.
+
+    Other fields are left out.
 
     Raises:
         ProxylessError: a field is missing, or of another kind.

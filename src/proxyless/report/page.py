@@ -7,7 +7,7 @@ from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
-from proxyless.files import write_text
+from proxyless.files.writing import write_text
 from proxyless.report import compare, glance, latency, network, search, settings, training
 from proxyless.report.markup import Html, tag
 from proxyless.report.run_files import RunFiles, read_run

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from proxyless.cost import Cost
 from proxyless.errors import ProxylessError
-from proxyless.latency.table import Cost
 from proxyless.supernet import Supernet
 
 CLOSE = 0.97

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from proxyless import replay
 from proxyless.choice import Choice, Gating, Zero
 from proxyless.errors import ContractError
-from proxyless.inputs import Inputs
+from proxyless.modules import replay
+from proxyless.modules.inputs import Inputs
 
 
 class Ran:

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from proxyless.architecture import Architecture, architecture_of
-from proxyless.checkpoints import load_optimizer
 from proxyless.choice import Gating, Zero
 from proxyless.errors import ProxylessError
-from proxyless.modes import batch_statistics
+from proxyless.files.checkpoints import load_optimizer
+from proxyless.modules.modes import batch_statistics
 from proxyless.search.batches import Forward, detached, pair
 from proxyless.search.budget import best_under_budget
 from proxyless.search.gates import Gates, Noting, Ran, gradients

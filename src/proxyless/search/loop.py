@@ -15,9 +15,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from proxyless.checkpoints import load_optimizer
 from proxyless.errors import ProxylessError
-from proxyless.modes import batch_statistics
+from proxyless.files.checkpoints import load_optimizer
+from proxyless.modules.modes import batch_statistics
 from proxyless.search.batches import Forward, pair
 from proxyless.search.gradient import Criterion, StepResult
 from proxyless.supernet import SharedStart, Supernet

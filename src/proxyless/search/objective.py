@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from proxyless.latency.table import Cost
+from proxyless.cost import Cost
 
 
 class Objective(Protocol):

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from proxyless.architecture import Architecture, architecture_of
-from proxyless.checkpoints import load_optimizer
+from proxyless.cost import Cost
 from proxyless.errors import ProxylessError
-from proxyless.latency.table import Cost
-from proxyless.modes import batch_statistics
+from proxyless.files.checkpoints import load_optimizer
+from proxyless.modules.modes import batch_statistics
 from proxyless.search.batches import Forward, pair
 from proxyless.search.blackbox import Path, Strategy
 from proxyless.search.budget import best_under_budget

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from proxyless.latency.table import Cost
+from proxyless.cost import Cost
 
 
 class Reward(Protocol):

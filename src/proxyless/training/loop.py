@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from proxyless.checkpoints import load_optimizer
-from proxyless.copying import copied
 from proxyless.errors import ProxylessError
-from proxyless.modes import evaluation
+from proxyless.files.checkpoints import load_optimizer
+from proxyless.modules.copying import copied
+from proxyless.modules.modes import evaluation
 
 Batch = tuple[Tensor, Tensor]
 Metrics = dict[str, Any]

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from proxyless import files
-from proxyless.checkpoints import check_tensor, read_checkpoint
 from proxyless.errors import ProxylessError
-from proxyless.fields import Fields
+from proxyless.files.checkpoints import check_tensor, read_checkpoint
+from proxyless.files.fields import Fields
 from proxyless.spaces.tree_layers import PyramidTreeNet
 from proxyless.zoo import official_timm
 from proxyless.zoo.official_inverted import write_inverted, write_timm

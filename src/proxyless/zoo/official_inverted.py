@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from proxyless.fields import LARGEST, WINDOW, Fields
+from proxyless.files.fields import LARGEST, WINDOW, Fields
 from proxyless.spaces.tree_layers import Conv
 from proxyless.zoo import official_timm
 from proxyless.zoo.official_layers import (

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from proxyless.fields import WINDOW, Fields
+from proxyless.files.fields import WINDOW, Fields
 from proxyless.spaces.tree_layers import Conv, DepthConv, Layer, Linear, Pool
 
 Object = dict[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from proxyless.fields import Fields
+from proxyless.files.fields import Fields
 from proxyless.spaces.tree_layers import PyramidTreeNet, initialise
 from proxyless.zoo.official_inverted import read_inverted, usual_eps
 from proxyless.zoo.official_modules import InvertedNetwork

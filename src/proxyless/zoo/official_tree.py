@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from proxyless.fields import Fields
+from proxyless.files.fields import Fields
 from proxyless.spaces.tree_layers import Linear, PyramidTreeNet, ResidualTreeBlock, TransitionBlock, TreeNode
 from proxyless.zoo.official_layers import (
     Object,

@@ -16,7 +16,7 @@ from proxyless import files
 from proxyless.errors import ProxylessError, meant
 
 if TYPE_CHECKING:
-    from proxyless.latency.table import CostTable
+    from proxyless.cost import CostTable
 
 NAMES = ("pixel1", "pixel1-tunas")
 CLASSES = 1000
@@ -115,7 +115,7 @@ def table(name: str, space: MBConvSpace) -> CostTable:
     Raises:
         ProxylessError: there is no such table, or it does not cover ``space``; names the first operator it lacks.
     """
-    from proxyless.latency.table import CostTable
+    from proxyless.cost import CostTable
 
     value = _read(name)
     # Only differences within a choice have a meaning: Zero is put at 0 ms, and with it blocks that a space lacks.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from proxyless.export import litert_session
 from proxyless.latency.device import Device, Precision
 from proxyless.latency.runtimes import Format, check_precision, failing_as
-from proxyless.latency.runtimes.clock import wall_clock_ms
+from proxyless.latency.timing.clock import wall_clock_ms
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

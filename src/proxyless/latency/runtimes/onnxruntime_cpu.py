@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from proxyless.export.onnx_session import imported, input_names, session
 from proxyless.latency.device import Device, Precision
 from proxyless.latency.runtimes import Format, check_precision, failing_as
-from proxyless.latency.runtimes.clock import wall_clock_ms
+from proxyless.latency.timing.clock import wall_clock_ms
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -16,7 +16,7 @@ from proxyless.export.onnx import to_onnx
 from proxyless.export.onnx_session import imported, input_names
 from proxyless.latency.device import Device, Precision
 from proxyless.latency.runtimes import PROGRAMS, Format, check_precision, failing_as
-from proxyless.latency.runtimes.clock import wall_clock_ms
+from proxyless.latency.timing.clock import wall_clock_ms
 
 
 class OnnxRuntimeCuda:

@@ -18,11 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from proxyless.copying import copied
 from proxyless.errors import ProxylessError
 from proxyless.latency.device import Device, Precision
 from proxyless.latency.runtimes import Format, check_precision, failing_as
-from proxyless.latency.runtimes.clock import wall_clock_ms
+from proxyless.latency.timing.clock import wall_clock_ms
+from proxyless.modules.copying import copied
 
 Run = Callable[..., Any]
 

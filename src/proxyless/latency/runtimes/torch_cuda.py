@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from proxyless.copying import copied
 from proxyless.errors import ProxylessError
 from proxyless.latency.device import Device, Precision
 from proxyless.latency.runtimes import Format, check_precision, failing_as
 from proxyless.latency.runtimes.torch_cpu import as_arrays, channels_last
+from proxyless.modules.copying import copied
 
 DTYPES = {Precision.FLOAT32: torch.float32, Precision.FLOAT16: torch.float16}
 WARM_UP = 3

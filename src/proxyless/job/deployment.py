@@ -1,0 +1,143 @@
+"""The files that a trained network is handed over as beside ``model.onnx``: written, and run on images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from proxyless import files
+from proxyless.files import reading
+from proxyless.job.int8 import Batch, Comparison, Run, Times, best
+from proxyless.job.run_folder import RunFolder
+from proxyless.latency.device import Device, Precision, device
+from proxyless.latency.measure import measure_files
+from proxyless.latency.runtimes import Format, available, runtime
+from proxyless.latency.timing.statistics import Effort
+
+SAMPLES_AT_ONCE = 16
+"""Images whose activations are held in memory together while ranges are taken."""
+
+
+def device_file(run: RunFolder, target: Device) -> Path | None:
+    """What ``target`` runs of a finished run; None where it is the module itself, or nothing can be run here."""
+    if not target.here:
+        return None
+    int8 = target.precision is Precision.INT8
+    match runtime(target.runtime).format:
+        case Format.ONNX:
+            return run.onnx_int8 if int8 else run.onnx
+        case Format.TFLITE:
+            return run.tflite_int8 if int8 else run.tflite
+        case Format.MODULE:
+            return None
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images that stand for the data a network is for.
+
+    Args:
+        calibration: normalised images (number, channels, height, width) that the ranges of int8 are taken from.
+        held_out: batches of others, to compare int8 with float32 on; iterated more than once.
+        compared: normalised images to compare a converted network with PyTorch on.
+    """
+
+    calibration: Tensor
+    held_out: Iterable[Batch]
+    compared: Tensor
+
+
+def float32_of(run: RunFolder, path: Path) -> Path:
+    """The float32 file that the int8 file ``path`` is made from."""
+    return {run.onnx_int8: run.onnx, run.tflite_int8: run.tflite}[path]
+
+
+def is_int8(run: RunFolder, path: Path) -> bool:
+    """Whether the file ``path`` has int8 weights and activations."""
+    return path in (run.onnx_int8, run.tflite_int8)
+
+
+def write(run: RunFolder, path: Path, network: nn.Module, samples: Samples, *, batch: int = 1) -> Comparison | None:
+    """Write ``path``, one of the files of a run that has its ``model.onnx``; for an int8 file also the float32 one that
+    it is made from. Returns what int8 loses.
+
+    Args:
+        network: the trained network.
+        batch: images of one inference, which a TFLite file is made for; ONNX files take any number.
+
+    Raises:
+        ProxylessError: the network cannot be converted, or computes something else then.
+    """
+    if path in (run.tflite, run.tflite_int8):
+        from proxyless.export import litert
+
+        litert.export(network, samples.compared, run.tflite, batch=batch)
+    if not is_int8(run, path):
+        return None
+    plain = float32_of(run, path)
+    content, comparison = best(
+        _running(reading.content(plain, reading.LARGEST_MODEL), plain.suffix),
+        _quantised(plain, samples.calibration, batch),
+        lambda content: _running(content, plain.suffix),
+        samples.held_out,
+    )
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(content)
+    return comparison
+
+
+def _quantised(plain: Path, images: Tensor, batch: int) -> Iterator[tuple[str, bytes]]:
+    """The network in the file ``plain`` in int8 in one way after the other, what serves most networks first."""
+    model = reading.content(plain, reading.LARGEST_MODEL)
+    if plain.suffix == ".tflite":
+        from proxyless.export import litert
+
+        yield "LiteRT's own", litert.quantized(model, litert.samples(images, batch))
+        return
+    from proxyless.export.quantize import RECIPES, quantized
+
+    for recipe in RECIPES:
+        yield recipe.name, quantized(model, [[part.numpy()] for part in images.split(SAMPLES_AT_ONCE)], recipe)
+
+
+def not_runnable(path: Path) -> str | None:
+    """None where the file can be run here, else the reason, in words."""
+    return available("litert" if path.suffix == ".tflite" else "onnxruntime")
+
+
+def accuracy(path: Path, batches: Iterable[Batch]) -> float:
+    """Share of images that the file classifies rightly, run by its own runtime alone on the CPU.
+
+    Raises:
+        ProxylessError: the runtime is not installed, or cannot load the file.
+    """
+    run = _running(reading.content(path, reading.LARGEST_MODEL), path.suffix)
+    correct = total = 0
+    for inputs, targets in batches:
+        correct += int((run(inputs.contiguous().numpy()).argmax(axis=1) == targets.numpy()).sum())
+        total += len(targets)
+    return correct / total
+
+
+def briefly_measured(path: Path, float32: Path, shape: tuple[int, ...]) -> Times:
+    """Latency of an int8 file and of the float32 one here, on one thread, well enough to tell which is quicker.
+
+    Args:
+        shape: of the images of one inference.
+    """
+    target = device("cpu-litert-int8" if path.suffix == ".tflite" else "cpu-int8")
+    enough = Effort(rounds=8, loadings=2, width=0.05, limit_s=10)
+    found, _ = measure_files([path, float32], (shape,), target, enough)
+    return Times(*found)
+
+
+def _running(model: bytes, suffix: str) -> Run:
+    from proxyless.export import litert_session, onnx_session
+
+    if suffix == ".tflite":
+        return partial(litert_session.run, litert_session.Session(model))
+    return partial(onnx_session.run, onnx_session.session(model))
