@@ -54,10 +54,15 @@ def render(run: RunFiles, others: Sequence[RunFiles] = ()) -> str:
 
 
 def write_report(run: str | Path, others: Sequence[str | Path] = (), *, source: str | None = None) -> Path:
-    """Write ``report.html`` in the run folder ``run``, compared with the runs ``others``, and return its path.
-    ``source``: where the run's images are now, if not where they were.
+    """Write ``report.html`` into a run folder and return its path.
 
-    :raises ProxylessError: one of them is not the folder of a run, or a file in it is not readable.
+    Args:
+        run: The folder of the run.
+        others: Folders of other runs, which are shown beside it.
+        source: Where the images of the run are now, if they were moved.
+
+    Raises:
+        ProxylessError: A folder is not that of a run, or a file in it cannot be read.
     """
     path = Path(run) / "report.html"
     read = read_run(run)
