@@ -20,21 +20,31 @@ from proxyless.data.workers import Batch
 from proxyless.errors import printable
 
 BY_CONTENT = "of content"
-"""What a description says of its digests since they are; before they were of names and sizes."""
+"""What a description says of its digests. Version 0.1, whose digests were of names and sizes, said nothing."""
 
 SplitName = Literal["train", "valid", "test"]
 
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """Images for classification, divided into ``train``, ``valid`` (held out of training, for architecture
-    steps) and ``test``.
+    """Images for classification in three splits.
 
-    ``augmentation`` is what ``augment=True`` means; ``skipped`` names the damaged files that were left out;
-    ``split_method`` says in words where each split came from; ``findings`` what else was noticed.
-    ``by_content``: whether the digests of the splits are of content; those of version 0.1 are of names and sizes.
-    ``fingerprints``: uint64 (images, 2) of each split, where the images were read (:mod:`proxyless.data.fingerprints`).
-    ``workers``: processes that load images, where a loader is not told otherwise; see :class:`Loader`.
+    Args:
+        source: Name or folder of the data set.
+        classes: Names of the classes, in the order of the labels.
+        preprocessing: What is done to an image before the network sees it.
+        augmentation: What ``augment=True`` means.
+        train: For training weights.
+        valid: Held out of training, for the steps of the architecture.
+        test: Used at the very end.
+        split_method: Where each split came from, in words.
+        hold_out: How much was held out where the data set came without a split.
+        skipped: Names of damaged files that were left out.
+        findings: What else was noticed.
+        by_content: Whether the digests of the splits are of content; those of version 0.1 are of names and sizes.
+        fingerprints: uint64 (images, 2) of each split, where images were read; see
+            :mod:`proxyless.data.fingerprints`.
+        workers: Processes that load images, where a loader is not told otherwise; see :class:`Loader`.
     """
 
     source: str
@@ -94,13 +104,15 @@ class ImageData:
         epoch: int = 0,
         balanced: bool = False,
     ) -> Batches:
-        """The batches of one epoch by number, see :meth:`loader`."""
+        """Return the batches of one epoch by number; see :meth:`loader` for the arguments."""
         shuffle = split == "train" if shuffle is None else shuffle
+        if augment is True:
+            augment = self.augmentation
         return Batches(
             self.splits[split],
             self.preprocessing,
             batch_size=batch_size,
-            augmentation=self._augmentation(augment),
+            augmentation=augment or None,
             shuffle=shuffle,
             drop_last=shuffle if drop_last is None else drop_last,
             seed=seed,
@@ -117,15 +129,11 @@ class ImageData:
         seed: int = 0,
         balanced: bool = False,
     ) -> EndlessBatches:
-        """The batches of all epochs by number, shuffled anew in each; ``balanced`` as for :meth:`loader`."""
-        return EndlessBatches(
-            self.splits[split],
-            self.preprocessing,
-            batch_size=batch_size,
-            augmentation=self._augmentation(augment),
-            seed=seed,
-            balanced=balanced,
+        """Return the batches of all epochs by number, shuffled anew in each; see :meth:`loader` for the arguments."""
+        batches = self.batches(
+            split, batch_size=batch_size, augment=augment, shuffle=True, seed=seed, balanced=balanced
         )
+        return EndlessBatches(batches)
 
     def loader(
         self,
@@ -139,15 +147,24 @@ class ImageData:
         epoch: int = 0,
         balanced: bool = False,
         workers: int | None = None,
-        pin_memory: bool = False,
     ) -> Loader:
-        """Batches of one epoch: ``(float32 (batch, channels, size, size) normalised, int64 (batch,))``.
+        """Return a loader of one epoch.
 
-        Order and augmentation depend on ``seed`` and ``epoch`` alone, whatever the number of ``workers``.
-        ``balanced``: shuffled such that every class comes equally often.
-        ``shuffle`` is on for ``train``, off for the others, unless given. ``drop_last`` (unless given: where
-        shuffled) leaves out a last, smaller batch; a split smaller than ``batch_size`` is one batch all the
-        same. ``workers``: see :class:`Loader`; they end with the epoch, so for many epochs see :func:`pool_of`.
+        Its batches are (float32 (batch, channels, size, size), normalised; int64 (batch,)). Order and augmentation
+        depend on ``seed`` and ``epoch`` alone, whatever the number of ``workers``.
+
+        Args:
+            split: ``train``, ``valid`` or ``test``.
+            batch_size: Images of a batch.
+            augment: Whether images are changed at random, by the data set's augmentation or another one.
+            shuffle: Whether the order is drawn at random; unless given, for ``train`` alone.
+            drop_last: Whether a last, smaller batch is left out; unless given, where shuffled. A split smaller than
+                ``batch_size`` is one batch all the same.
+            seed: Of order and augmentation.
+            epoch: Which epoch this is.
+            balanced: Shuffle so that every class comes equally often.
+            workers: Processes that load images, see :class:`Loader`. They end with the epoch; for many epochs see
+                :func:`pool_of`.
         """
         batches = self.batches(
             split,
@@ -159,7 +176,7 @@ class ImageData:
             epoch=epoch,
             balanced=balanced,
         )
-        return Loader(batches, range(len(batches)), workers=self._workers(workers), pin_memory=pin_memory)
+        return Loader(batches, range(len(batches)), workers=self.workers if workers is None else workers)
 
     def cycle(
         self,
@@ -171,26 +188,34 @@ class ImageData:
         start: int = 0,
         balanced: bool = False,
         workers: int | None = None,
-        pin_memory: bool = False,
     ) -> Iterator[Batch]:
-        """Batches without end, shuffled anew each time round, beginning with number ``start`` at no cost for
-        those before. ``balanced`` as for :meth:`loader`.
+        """Iterate over batches without end, shuffled anew in each epoch.
+
+        Args:
+            split: As for :meth:`loader`, like the other arguments.
+            batch_size: See there.
+            augment: See there.
+            seed: See there.
+            start: Number of the first batch; the batches before it are not made.
+            balanced: See there.
+            workers: See there.
         """
         batches = self.endless(split, batch_size=batch_size, augment=augment, seed=seed, balanced=balanced)
-        numbers = itertools.count(start)
-        return iter(Loader(batches, numbers, workers=self._workers(workers), pin_memory=pin_memory))
+        return iter(Loader(batches, itertools.count(start), workers=self.workers if workers is None else workers))
 
     def sample(self, split: SplitName, count: int, *, seed: int = 0) -> Sample:
-        """``count`` images that stand for the whole of ``split``, as evaluation sees them: as many of each class, see
-        :func:`~proxyless.data.sampling.stratified`.
+        """Return ``count`` images of a split as evaluation sees them, equally many of each class.
+
+        They are drawn by :func:`~proxyless.data.sampling.stratified`.
         """
         chosen = self.splits[split]
         indices = stratified(chosen.labels.numpy(), count, seed)
         return Sample(chosen.images(indices), chosen.labels[torch.from_numpy(indices)], self.preprocessing)
 
     def describe(self) -> dict[str, Any]:
-        """All of it but the pixels as JSON-able data; ``load(source, record=...)`` checks against it that
-        nothing changed.
+        """Return everything but the pixels as JSON-able data.
+
+        ``load(source, record=...)`` takes it, and checks that the data set is still the same.
         """
         return {
             "source": self.source,
@@ -213,9 +238,7 @@ class ImageData:
         }
 
     def remarks(self) -> list[str]:
-        """What a person should know before the work starts: first a line of what was found, then one for each thing
-        that is odd.
-        """
+        """Return what a person should know before the work starts: what was found, then a line for each oddity."""
         counts = ", ".join(f"{len(split):,} {name}" for name, split in self.splits.items())
         found, parts = self.findings, [f"{len(self.classes):,} classes", f"images: {counts}"]
         if found.folder:
@@ -239,14 +262,6 @@ class ImageData:
             "per_class": dict(zip(self.classes, self.counts(name), strict=True)),
             "digest": split.digest,
         }
-
-    def _workers(self, asked: int | None) -> int | None:
-        return self.workers if asked is None else asked
-
-    def _augmentation(self, augment: bool | Augmentation) -> Augmentation | None:
-        if isinstance(augment, Augmentation):
-            return augment
-        return self.augmentation if augment else None
 
 
 def is_by_content(record: Mapping[str, Any]) -> bool:

@@ -1,12 +1,13 @@
-"""Batches of a split: every batch a function of (seed, epoch, number) alone, so that any order of computing
-gives the same.
+"""Batches of a split, by number.
+
+A batch depends on (seed, epoch, number) alone, so it is the same in whatever order and by whatever process it is made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sized
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -21,12 +22,18 @@ from proxyless.data.workers import Batch
 from proxyless.errors import ProxylessError
 
 SAMPLE_BATCH = 16
-"""Images that are normalised and run together where nothing else is asked for: their activations fit into memory."""
+"""Images of a :class:`Sample` that are run through a network together: few enough that the activations fit in memory."""
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images and their labels, int64 (images,). ``digest`` tells two versions of a split apart."""
+    """The images of one split and their labels.
+
+    Args:
+        pixels: The images.
+        labels: Class numbers, int64 (images,).
+        digest: Text that differs where images or labels differ.
+    """
 
     pixels: Pixels
     labels: torch.Tensor
@@ -36,17 +43,24 @@ class Split:
         return len(self.labels)
 
     def images(self, indices: np.ndarray | None = None) -> torch.Tensor:
-        """Images as evaluation sees them, before normalisation: uint8 (images, channels, image_size,
-        image_size).
+        """Return images as evaluation sees them before normalisation, all of them unless ``indices`` are given.
+
+        Returns:
+            uint8 (images, channels, image_size, image_size).
         """
         return self.pixels.squares(np.arange(len(self)) if indices is None else np.asarray(indices, np.int64))
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Some images of a split, decoded: ``squares`` uint8 (images, channels, size, size), ``labels`` int64 (images,).
+    """Some decoded images of a split.
 
-    Iterating gives them in batches of :data:`SAMPLE_BATCH`, normalised, as often as wanted.
+    Iterating gives them normalised, in batches of :data:`SAMPLE_BATCH`, as often as wanted.
+
+    Args:
+        squares: uint8 (images, channels, size, size).
+        labels: int64 (images,).
+        preprocessing: How they are normalised.
     """
 
     squares: torch.Tensor
@@ -61,64 +75,74 @@ class Sample:
             yield normalise(squares, self.preprocessing), labels
 
     def images(self) -> torch.Tensor:
-        """All of the images, normalised: float32 (images, channels, size, size)."""
+        """Return all of the images, normalised: float32 (images, channels, size, size)."""
         return normalise(self.squares, self.preprocessing)
 
 
+@dataclass(frozen=True, eq=False)
 class Batches:
-    """The batches of one epoch by number: ``(float32 (batch, channels, size, size) normalised, int64
-    (batch,))``.
+    """The batches of one epoch, by number.
+
+    A batch is (float32 (batch, channels, size, size), normalised; int64 (batch,)).
+
+    Args:
+        split: Where the images come from.
+        preprocessing: What is done to each of them.
+        batch_size: Images of a batch.
+        augmentation: How images are changed at random; None for evaluation.
+        shuffle: Whether the order is drawn anew in each epoch.
+        drop_last: Whether a last, smaller batch is left out; it is kept where it is the only one.
+        seed: Of order and augmentation.
+        epoch: Which epoch this is.
+        balanced: Shuffle so that every class comes equally often.
     """
 
-    def __init__(
-        self,
-        split: Split,
-        preprocessing: Preprocessing,
-        *,
-        batch_size: int,
-        augmentation: Augmentation | None,
-        shuffle: bool,
-        drop_last: bool,
-        seed: int,
-        epoch: int,
-        balanced: bool = False,
-    ) -> None:
-        """``augmentation``: None for evaluation's preprocessing. ``drop_last``: leave out a last, smaller
-        batch, unless it is the only one. ``balanced``: shuffle such that every class comes equally often.
-        """
-        if batch_size < 1:
-            raise ProxylessError(f"batch_size {batch_size} given; it must be at least 1")
-        if seed < 0:
-            raise ProxylessError(f"seed {seed} given; it must not be negative")
-        self.split = split
-        self.preprocessing = preprocessing
-        self.batch_size = batch_size
-        self.augmentation = augmentation
-        self.drop_last = drop_last
-        self.seed = seed
-        self.epoch = epoch
-        self.order = np.arange(len(split))
-        if balanced:
-            self.order = balanced_order(split.labels.numpy(), np.random.default_rng([seed, epoch]))
-        elif shuffle:
-            self.order = np.random.default_rng([seed, epoch]).permutation(self.order)
+    split: Split
+    preprocessing: Preprocessing
+    batch_size: int
+    augmentation: Augmentation | None
+    shuffle: bool
+    drop_last: bool
+    seed: int
+    epoch: int
+    balanced: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ProxylessError(f"batch_size {self.batch_size} given; it must be at least 1")
+        if self.seed < 0:
+            raise ProxylessError(f"seed {self.seed} given; it must not be negative")
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """Indices of the images in the order of this epoch: int64 (images,)."""
+        rng = np.random.default_rng([self.seed, self.epoch])
+        if self.balanced:
+            return balanced_order(self.split.labels.numpy(), rng)
+        order = np.arange(len(self.split))
+        return rng.permutation(order) if self.shuffle else order
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.split), self.batch_size)
         return whole if whole and (self.drop_last or not rest) else whole + 1
 
     def largest(self) -> Batch:
-        """Tensors of the type and shape of the largest batch, without memory."""
-        return _largest(self.split, self.preprocessing, self.batch_size)
+        count, side = min(self.batch_size, len(self.split)), self.preprocessing.image_size
+        images = torch.empty(count, self.preprocessing.channels, side, side, device="meta")
+        return images, torch.empty(count, dtype=torch.int64, device="meta")
 
     def prepare(self) -> None:
-        """Import what making batches takes."""
         if self.augmentation is not None:
             self.augmentation.prepare()
 
     def doing(self) -> str:
-        """What a batch that is being made is waiting for, in words."""
-        return _doing(self.split)
+        return self.split.pixels.reading or "a batch of images has been in the making"
+
+    @property
+    def slow(self) -> bool:
+        """Whether making a batch takes long enough for worker processes to pay."""
+        one_by_one = self.augmentation is not None and self.augmentation.per_image
+        return one_by_one or not isinstance(self.split.pixels, Block)
 
     def __getitem__(self, number: int) -> Batch:
         if not 0 <= number < len(self):
@@ -136,123 +160,95 @@ class Batches:
 
 
 class EndlessBatches:
-    """The batches of epoch 0, 1, 2, ... one after the other, by number: any of them is reached without the
-    ones before.
+    """The batches of epoch 0, 1, 2, ... one after the other, by number.
+
+    Any of them can be made without the ones before it.
+
+    Args:
+        batches: Those of any one epoch.
     """
 
-    def __init__(
-        self,
-        split: Split,
-        preprocessing: Preprocessing,
-        *,
-        batch_size: int,
-        augmentation: Augmentation | None,
-        seed: int,
-        balanced: bool = False,
-    ) -> None:
-        self.split = split
-        self.augmentation = augmentation
-        self._epoch = partial(
-            Batches,
-            split,
-            preprocessing,
-            batch_size=batch_size,
-            augmentation=augmentation,
-            shuffle=True,
-            drop_last=True,
-            seed=seed,
-            balanced=balanced,
-        )
-        self._batches = self._epoch(epoch=0)
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
 
     def __len__(self) -> int:
-        """Of one epoch."""
+        """Return the number of batches of one epoch."""
         return len(self._batches)
 
+    @property
+    def slow(self) -> bool:
+        """Whether making a batch takes long enough for worker processes to pay."""
+        return self._batches.slow
+
     def largest(self) -> Batch:
-        """Tensors of the type and shape of the largest batch, without memory."""
         return self._batches.largest()
 
     def prepare(self) -> None:
-        """Import what making batches takes."""
-        if self.augmentation is not None:
-            self.augmentation.prepare()
+        self._batches.prepare()
 
     def doing(self) -> str:
-        """What a batch that is being made is waiting for, in words."""
-        return _doing(self.split)
+        return self._batches.doing()
 
     def epoch(self, epoch: int) -> range:
-        """Numbers of the batches of an epoch."""
+        """Return the numbers of the batches of an epoch."""
         return range(epoch * len(self), (epoch + 1) * len(self))
 
     def __getitem__(self, number: int) -> Batch:
-        epoch, number = divmod(number, len(self._batches))
+        epoch, number = divmod(number, len(self))
         if epoch != self._batches.epoch:
-            self._batches = self._epoch(epoch=epoch)
+            self._batches = replace(self._batches, epoch=epoch)
         return self._batches[number]
 
 
 class Loader:
-    """The batches ``numbers``, in that order, each time it is gone through."""
+    """The batches ``numbers``, in that order, each time it is gone through.
+
+    Args:
+        batches: Makes a batch of its number.
+        numbers: Of the batches that are wanted.
+        workers: Processes that make them; 0: this process does. None: one for each core, at most 4, where images are
+            decoded or changed one by one; none where a batch in memory is made in about a millisecond.
+    """
 
     def __init__(
-        self,
-        batches: Batches | EndlessBatches,
-        numbers: Iterable[int],
-        *,
-        workers: int | None = None,
-        pin_memory: bool = False,
-        note: Note | None = None,
+        self, batches: Batches | EndlessBatches, numbers: Iterable[int], *, workers: int | None = None
     ) -> None:
-        """``workers``: processes that load them (0: none, this one does). None: as many as there are cores, at most 4,
-        where images are decoded or changed one by one; none where a batch in memory is made in about a millisecond.
-        ``note``: told in a line of processes that fail; standard error unless given.
-        """
         self.batches = batches
         self.numbers = numbers
         self.workers = workers
-        self.pin_memory = pin_memory
-        self.note = note
 
     def __len__(self) -> int:
-        """Of a loader that ends."""
+        """Return the number of batches of a loader that ends."""
         assert isinstance(self.numbers, Sized)
         return len(self.numbers)
 
     def __iter__(self) -> Iterator[Batch]:
-        with pool_of({"": self.batches}, workers=self.workers, note=self.note) as pool:
-            for images, labels in pool.batches("", self.numbers):
-                yield (images.pin_memory(), labels.pin_memory()) if self.pin_memory else (images, labels)
+        with pool_of({"": self.batches}, workers=self.workers) as pool:
+            yield from pool.batches("", self.numbers)
 
 
 def pool_of(
     sources: Mapping[str, Batches | EndlessBatches], *, workers: int | None = None, note: Note | None = None
 ) -> Pool:
-    """Worker processes for several kinds of batches, see :class:`Pool`, that live until it is closed."""
-    slow = [name for name, batches in sources.items() if _is_slow(batches)]
+    """Start worker processes for several kinds of batches.
+
+    Args:
+        sources: Makers of batches, by name.
+        workers: As for :class:`Loader`, for all sources together.
+        note: Called with a line of text when something goes wrong with the processes; prints it unless given.
+
+    Returns:
+        The processes, which live until they are closed.
+    """
+    slow = [name for name, batches in sources.items() if batches.slow]
     return Pool(sources, slow, workers=workers, note=note)
 
 
 def normalise(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
-    """uint8 (batch, channels, height, width) as float32 with mean and std taken out: the same bits as
-    :meth:`Preprocessing.normalise`.
+    """Return uint8 images (batch, channels, height, width) as float32, minus mean, divided by std.
+
+    The result has the same bits as that of :meth:`Preprocessing.normalise`.
     """
     mean = torch.tensor(preprocessing.mean)[:, None, None]
     std = torch.tensor(preprocessing.std)[:, None, None]
     return images.float().div_(255).sub_(mean).div_(std)
-
-
-def _largest(split: Split, preprocessing: Preprocessing, batch_size: int) -> Batch:
-    count, side = min(batch_size, len(split)), preprocessing.image_size
-    images = torch.empty(count, preprocessing.channels, side, side, device="meta")
-    return images, torch.empty(count, dtype=torch.int64, device="meta")
-
-
-def _doing(split: Split) -> str:
-    return split.pixels.reading or "a batch of images has been in the making"
-
-
-def _is_slow(batches: Batches | EndlessBatches) -> bool:
-    augmentation = batches.augmentation
-    return not isinstance(batches.split.pixels, Block) or (augmentation is not None and augmentation.per_image)
