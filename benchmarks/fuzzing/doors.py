@@ -351,7 +351,8 @@ def _cache(root: Path) -> None:
 def _idx(root: Path) -> None:
     found = published.fashion_mnist(root / "downloads", installed=root / "idx")
     assert found.test is not None
-    images = sources.load_arrays("fashion-mnist", found, image_size=8, hold_out=sources.HoldOut(0.1, 0.15, 0))
+    settings = sources.LoadSettings(sources.HoldOut(0.1, 0.15, 0), image_size=8)
+    images = sources.load_arrays("fashion-mnist", found, settings)
     assert len(images.train) > 0
 
 

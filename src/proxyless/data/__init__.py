@@ -1,8 +1,8 @@
 """Images for classification: sources, splits, preprocessing, augmentation, loaders."""
 
 from proxyless.data.augmentation import Augmentation
-from proxyless.data.dataset import ImageData, SplitName, is_by_content
-from proxyless.data.folder_source import SPLITS, folder_loader, split_loader
+from proxyless.data.dataset import SPLITS, ImageData, SplitName, is_by_content
+from proxyless.data.folder_source import folder_loader, split_loader
 from proxyless.data.loaders import Loader, Sample, Split, pool_of
 from proxyless.data.preprocessing import Preprocessing
 from proxyless.data.published import PUBLISHED

@@ -1,11 +1,9 @@
-"""A published data set made into splits."""
+"""Divides a published data set into splits."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 
 import numpy as np
 import torch
@@ -15,28 +13,23 @@ from proxyless.data.dataset import ImageData
 from proxyless.data.decoding import Rule, to_image
 from proxyless.data.findings import Findings
 from proxyless.data.fingerprints import copies, digest, shared, under_two_labels
+from proxyless.data.load_settings import LoadSettings
 from proxyless.data.loaders import Split
 from proxyless.data.pixels import Block
 from proxyless.data.preprocessing import Preprocessing, square
 from proxyless.data.published import Arrays, PublishedSet
-from proxyless.data.scan import LARGEST_DEFAULT, Moments
-from proxyless.data.splits import HoldOut, check_not_empty, held_out
+from proxyless.data.scan import LARGEST_DEFAULT, NO_MOMENTS, Moments
+from proxyless.data.splits import check_not_empty, held_out
 
 
-def load_arrays(
-    source: str,
-    published: PublishedSet,
-    *,
-    image_size: int | None,
-    hold_out: HoldOut,
-    rule: Rule = Rule.PILLOW,
-    by_content: bool = True,
-) -> ImageData:
-    """Hold images out of the published training images, and a test split too where none is published; all
-    stays in memory. ``rule``: how they are resized. ``by_content``: copies of an image are held out together.
+def load_arrays(source: str, published: PublishedSet, settings: LoadSettings) -> ImageData:
+    """Divide a published data set into splits; all of it stays in memory.
+
+    Validation images, and test images too where none are published, are held out of the training images.
     """
+    hold_out, rule, by_content = settings.hold_out, settings.rule, settings.by_content
     channels = 1 if published.train.images.ndim == 3 else 3
-    size = image_size or min(*published.train.images.shape[1:3], LARGEST_DEFAULT)
+    size = settings.image_size or min(*published.train.images.shape[1:3], LARGEST_DEFAULT)
     train = _prepared(published.train, size, rule)
     drawn = f"of every class, drawn with seed {hold_out.seed}"
     if published.test is None:
@@ -87,7 +80,7 @@ def _prepared(arrays: Arrays, size: int, rule: Rule) -> _Prepared:
 
 
 def _take(part: _Prepared, fraction: float, seed: int, by_content: bool) -> tuple[_Prepared, _Prepared]:
-    """``part`` without the held-out images, and those."""
+    """Return ``part`` without the held-out images, and these."""
     names = [str(index) for index in range(len(part.labels))]
     mask = held_out(names, part.labels, fraction, seed, copies(part.keys, names) if by_content else ())
     rest, taken = ((part.block[where], part.labels[where], part.keys[where]) for where in (~mask, mask))
@@ -95,11 +88,11 @@ def _take(part: _Prepared, fraction: float, seed: int, by_content: bool) -> tupl
 
 
 def _block(images: np.ndarray, size: int, rule: Rule) -> np.ndarray:
-    """uint8 (images, channels, size, size)."""
+    """Return the images as uint8 (images, channels, size, size)."""
     images = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
     if images.shape[2:] != (size, size):
         return np.stack([square(to_image(image), size, rule) for image in images])
-    return np.array(images, order="C")  # the arrays may be read-only, which tensors cannot be
+    return np.array(images, order="C")  # a copy, since the arrays may be read-only, and tensors cannot be
 
 
 def _split(part: _Prepared) -> Split:
@@ -110,4 +103,4 @@ def _split(part: _Prepared) -> Split:
 
 def _moments(block: np.ndarray) -> Moments:
     parts = (block[start : start + 1000] for start in range(0, len(block), 1000))
-    return reduce(add, (Moments.of(part.transpose(1, 0, 2, 3)) for part in parts))
+    return sum((Moments.of(part.transpose(1, 0, 2, 3)) for part in parts), NO_MOMENTS)

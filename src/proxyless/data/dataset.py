@@ -23,6 +23,7 @@ BY_CONTENT = "of content"
 """What a description says of its digests. Version 0.1, whose digests were of names and sizes, said nothing."""
 
 SplitName = Literal["train", "valid", "test"]
+SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True, eq=False)

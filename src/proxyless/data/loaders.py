@@ -22,7 +22,7 @@ from proxyless.data.workers import Batch
 from proxyless.errors import ProxylessError
 
 SAMPLE_BATCH = 16
-"""Images of a :class:`Sample` that are run through a network together: few enough that the activations fit in memory."""
+"""Images of a :class:`Sample` that a network processes together; their activations fit in memory."""
 
 
 @dataclass(frozen=True, eq=False)

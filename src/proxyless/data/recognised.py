@@ -1,4 +1,4 @@
-"""Images that an earlier run saw, known again by their content: under other names, or among others."""
+"""Finds the images of an earlier run again by their content, under other names or among other images."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ import numpy as np
 import torch
 
 from proxyless.data.augmentation import Augmentation
-from proxyless.data.dataset import ImageData, is_by_content
+from proxyless.data.dataset import SPLITS, ImageData, is_by_content
 from proxyless.data.findings import left_out_in_words
 from proxyless.data.fingerprints import FILE, PIXELS, digests_of_files, of_split
 from proxyless.data.folder import FileList, list_folder, list_test
-from proxyless.data.folder_source import SPLITS, check_damage, files_of
 from proxyless.data.greys import range_of
+from proxyless.data.image_files import scan_checked, split_of_files
 from proxyless.data.loaders import Split
 from proxyless.data.pixels import Block
 from proxyless.data.preprocessing import Preprocessing
-from proxyless.data.scan import scan
 from proxyless.data.splits import HoldOut
 from proxyless.errors import ProxylessError
 
@@ -30,8 +29,17 @@ Fingerprints = Mapping[str, np.ndarray]
 
 
 def same_images(root: Path, record: Mapping[str, Any], fingerprints: Fingerprints) -> ImageData | None:
-    """The recorded splits, image by image in the recorded order, if the folder ``root`` holds all recorded images and
-    no others, each under its class, whatever their files are called now; else None.
+    """Return the recorded splits in the recorded order, if a folder holds exactly the recorded images.
+
+    Each of them must be under its class; the names of the files do not matter.
+
+    Args:
+        root: The folder.
+        record: What :meth:`ImageData.describe` gave.
+        fingerprints: Those of the recorded images.
+
+    Returns:
+        The data set, or None where the folder holds other images.
     """
     listed = list_folder(root)
     parts = [listed.pool, *listed.given.values()]
@@ -54,7 +62,7 @@ def same_images(root: Path, record: Mapping[str, Any], fingerprints: Fingerprint
         digest = of_split(fingerprints[name][:, FILE], files.labels)
         if is_by_content(record) and digest != record["splits"][name].get("digest"):
             return None  # under other classes than they were; a record of version 0.1 does not say which those are
-        splits[name] = Split(files_of(listed.base, files, preprocessing.squares), torch.from_numpy(files.labels), "")
+        splits[name] = split_of_files(listed.base, files, preprocessing.squares)
     return ImageData(
         source=str(root),
         classes=listed.classes,
@@ -71,10 +79,16 @@ def same_images(root: Path, record: Mapping[str, Any], fingerprints: Fingerprint
 
 @dataclass(frozen=True)
 class Unseen:
-    """The images of a set that a network was not made with, and how many it was. ``deep``: whether there are greys of
-    16 or 32 bits among them, though it was made with none. ``colour``: images in colour that are read as grey, since it
-    was made with greys. ``held_out``: whether all of them are images that were held out of its training, by which its
-    architecture was chosen. ``left_out``: what was passed over in the folder, in words.
+    """The images of a data set that a network was not made with.
+
+    Args:
+        split: The images.
+        seen: How many others it was made with.
+        deep: Whether there are greys of 16 or 32 bits among them, though it was made with none.
+        colour: Images in colour, which are read as grey, since the network was made with greys.
+        held_out: Whether all of them were held out of its training. Its architecture was chosen by these images, so
+            that they are no test.
+        left_out: What was passed over in the folder, in words.
     """
 
     split: Split
@@ -88,33 +102,39 @@ class Unseen:
 def unseen_files(
     root: Path, classes: Sequence[str], preprocessing: Preprocessing, fingerprints: Fingerprints | None
 ) -> Unseen:
-    """Of the test images in the folder ``root``: those of its test split, or all where it has no splits.
+    """Find the test images of a folder that a network was not made with.
+
+    Args:
+        root: The folder; where it has no splits, all its images are test images.
+        classes: Those of the network.
+        preprocessing: That of the network.
+        fingerprints: Those of the images that it was made with, if they are known.
 
     Raises:
-        ProxylessError: it has no test images, damaged ones or other classes, or the network was made with all of them.
+        ProxylessError: There are no test images, damaged ones or other classes, or the network was made with all of
+            them.
     """
     base, files, left_out = list_test(root, classes)
     words = left_out_in_words(left_out.describe())
-    checked = scan(base, files, kind=preprocessing.squares, training=False, keep=False)
-    check_damage(checked.damaged, skip_corrupt=False)
+    checked = scan_checked(base, files, preprocessing.squares)
     if not len(checked.files):
         others = f" (left out: {words})" if words else ""
         raise ProxylessError(f"{root}: no images found{others}; expected class folders named as in training")
     new = ~_seen(checked.fingerprints, fingerprints)
-    # Whoever names the folder of held-out images alone wants these.
+    # Who names just the folder of the held-out images wants to evaluate on these.
     held_out = bool(fingerprints is not None and _among(checked.fingerprints, fingerprints["valid"]).all())
     if held_out:
         new[:] = True
     kept = checked.files.where(new)
     _check_any(root, new)
-    split = Split(files_of(base, kept, preprocessing.squares), torch.from_numpy(kept.labels), "")
+    split = split_of_files(base, kept, preprocessing.squares)
     deep = preprocessing.grey_range is None and range_of(base, kept.names) is not None
     colour = checked.colour if preprocessing.channels == 1 else 0
     return Unseen(split, int((~new).sum()), deep, colour, held_out, words)
 
 
 def unseen_images(source: str, images: ImageData, fingerprints: Fingerprints | None) -> Unseen:
-    """Of the test split of a published set; see :func:`unseen_files`."""
+    """Find the test images of a published data set that a network was not made with; see :func:`unseen_files`."""
     new = ~_seen(images.fingerprints["test"], fingerprints)
     _check_any(source, new)
     kept = np.flatnonzero(new)
@@ -122,14 +142,14 @@ def unseen_images(source: str, images: ImageData, fingerprints: Fingerprints | N
 
 
 def _seen(found: np.ndarray, fingerprints: Fingerprints | None) -> np.ndarray:
-    """Which images are among those that weights or architecture were fitted to: bool (images,)."""
+    """Say which images weights or architecture were fitted to: bool (images,)."""
     if fingerprints is None:
         return np.zeros(len(found), bool)
     return _among(found, np.concatenate([fingerprints["train"], fingerprints["valid"]]))
 
 
 def _among(found: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Which of the ``found`` fingerprints are among the ``known`` ones, by file or by pixels: bool (images,)."""
+    """Say which of the ``found`` fingerprints are among the ``known`` ones, by file or by pixels: bool (images,)."""
     return np.isin(found[:, FILE], known[:, FILE]) | np.isin(found[:, PIXELS], known[:, PIXELS])
 
 

@@ -1,5 +1,6 @@
-"""Decoding every image file once before training: damage is found now, small sets stay in memory, and mean
-and std are taken.
+"""Decodes every image file once before training.
+
+This finds damaged files, keeps small data sets in memory, and measures mean and standard deviation.
 """
 
 from __future__ import annotations
@@ -26,18 +27,21 @@ from proxyless.machine.system import usable_cores
 SAMPLE = 1000  # headers read to choose image size and channels
 CHUNK = 32  # files a thread takes at a time
 LARGEST_DEFAULT = 224
-# Random crops keep 0.675 of the area on average, so 0.82 of a side: stored this much larger than needed, they
-# are not blown up.
+# Random crops keep 0.675 of the area on average, which is 0.82 of a side. Images that are stored this much larger than
+# the network needs them are not enlarged again after the crop.
 OVERSIZE = 1.25
 
-LARGEST_HELD = 64 << 20  # bytes of a file
+LARGEST_HELD = 64 << 20  # bytes of a file that is read into memory as a whole
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Count, sum and sum of squares of pixel values by channel, exact whatever the order they are added in."""
+    """Count, sum and sum of squares of pixel values by channel.
+
+    They are whole numbers, so that the result does not depend on the order in which images are added.
+    """
 
     count: int
     total: np.ndarray
@@ -45,7 +49,7 @@ class Moments:
 
     @classmethod
     def of(cls, pixels: np.ndarray) -> Moments:
-        """Of uint8 (channels, ...)."""
+        """Return the moments of uint8 pixels (channels, ...)."""
         flat = pixels.reshape(len(pixels), -1)
         squares = np.square(flat, dtype=np.uint32)
         return cls(flat.shape[1], flat.sum(axis=1, dtype=np.int64), squares.sum(axis=1, dtype=np.int64))
@@ -57,40 +61,53 @@ class Moments:
         return Moments(self.count + other.count, self.total + other.total, self.squares + other.squares)
 
     def mean_and_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation of values scaled to 0..1, to six digits; the latter at least 1/255, for
-        constant images.
+        """Return mean and standard deviation of values scaled to 0..1, rounded to six digits.
+
+        The standard deviation is at least 1/255, also for images of one colour.
         """
         mean = self.total / self.count
         std = np.sqrt(np.maximum(self.squares / self.count - mean**2, 1.0))
         return tuple(round(float(v) / 255, 6) for v in mean), tuple(round(float(v) / 255, 6) for v in std)
 
 
+NO_MOMENTS = Moments(0, np.zeros((), np.int64), np.zeros((), np.int64))
+"""Those of no pixels, for any number of channels."""
+
+
 @dataclass(frozen=True)
 class _Seen:
-    """What one sound file came to."""
+    """What was found in one file that is not damaged."""
 
     pixels: np.ndarray | None
-    moments: Moments | None
+    moments: Moments
     fingerprint: tuple[int, int]
     colour: bool
 
 
 @dataclass
 class Scan:
-    """What came of decoding files: those that are sound, their fingerprints uint64 (files, 2), pixels where kept,
-    moments where asked, how many of them are in colour, and what was wrong.
+    """What was found in decoding files.
+
+    Args:
+        files: Those that are not damaged.
+        fingerprints: Of these, uint64 (files, 2).
+        images: Their pixels, where they are kept.
+        moments: Of all their pixels, where asked for.
+        colour: How many of them are in colour.
+        damaged: What is wrong with the others, by file.
     """
 
     files: FileList
     fingerprints: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.uint64))
     images: list[np.ndarray] = field(default_factory=list)
-    moments: Moments | None = None
+    moments: Moments = NO_MOMENTS
     colour: int = 0
     damaged: dict[str, str] = field(default_factory=dict)
 
     def pixels(self, kind: Squares) -> Pixels:
-        """The kept images: one tensor where all are squares of that size. ``images`` is emptied on the way, to hold
-        the set in memory once.
+        """Return the kept images, in one tensor where all are squares of the size of ``kind``.
+
+        This empties ``images``, so that the data set is in memory once.
         """
         size = kind.image_size
         if all(image.shape[1:] == (size, size) for image in self.images):
@@ -106,21 +123,26 @@ def scan(
     files: FileList,
     *,
     kind: Squares,
-    training: bool,
-    keep: bool,
+    training: bool = False,
+    keep: bool = False,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Scan:
-    """Decode all ``files`` below ``root`` by a pool of threads (Pillow decodes outside Python's lock).
+    """Decode files in several threads; Pillow releases Python's lock while it decodes.
 
-    ``training``: take the moments of the squares that evaluation sees, and keep images uncut where random
-    crops are usual, at ``image_size`` of 64 and more. ``advance`` is told how many more files are done.
+    Args:
+        root: The folder they lie below.
+        files: Their names and labels.
+        kind: How they become squares.
+        training: Measure the moments of the squares. Where images are kept and are 64 pixels or larger, keep whole
+            images, for random crops.
+        keep: Keep the pixels.
+        advance: Called with the number of files that have been decoded since the last call.
     """
-
     image_size = kind.image_size
 
     def see(name: str) -> _Seen:
         path = root / name
-        # Once from the disk, for its digest and for its pixels; a file that is huge is not held in memory.
+        # A file is read from disk once, for its digest and for its pixels; a huge file is not held in memory.
         content = path.read_bytes() if path.stat().st_size <= LARGEST_HELD else None
         image, colour = kind.read_with_kind(path, content)
         square = kind.cut(image)
@@ -128,7 +150,7 @@ def scan(
         if keep and training and image_size >= SMALL and image.size != (image_size, image_size):
             pixels = shrink(image, math.ceil(OVERSIZE * image_size))
         fingerprint = (digest_of_file(path) if content is None else digest(content), digest(square))
-        return _Seen(pixels, Moments.of(square) if training else None, fingerprint, colour)
+        return _Seen(pixels, Moments.of(square) if training else NO_MOMENTS, fingerprint, colour)
 
     def work(names: Sequence[str]) -> list[_Seen | str]:
         results: list[_Seen | str] = []
@@ -156,12 +178,10 @@ def scan(
                     outcome.colour += result.colour
                     if result.pixels is not None:
                         outcome.images.append(result.pixels)
-                    if result.moments is not None:
-                        moments = outcome.moments
-                        outcome.moments = result.moments if moments is None else moments + result.moments
+                    outcome.moments += result.moments
                 advance(len(names))
     finally:
-        pool.shutdown(cancel_futures=True)  # so that an interrupt does not wait for all the files
+        pool.shutdown(cancel_futures=True)  # so that Ctrl-C does not wait for all the files
     outcome.files = files.without(outcome.damaged)
     outcome.fingerprints = np.array(fingerprints, np.uint64).reshape(-1, 2)
     return outcome
@@ -171,18 +191,20 @@ Rescan = Callable[[FileList, str], Scan]
 
 
 def rearranged(scans: Mapping[str, Scan], wanted: Mapping[str, FileList], again: Rescan) -> dict[str, Scan]:
-    """The same files in other splits. What changed sides is decoded again, since training images are kept otherwise;
-    ``again(files, split)`` scans them.
+    """Move files to other splits.
+
+    Files that come from another split are decoded again, since training images are kept in another form.
+
+    Args:
+        scans: The splits as they were.
+        wanted: The splits as they are to be.
+        again: Scans files for a split.
     """
     result = {}
     for split, files in wanted.items():
         before = scans[split]
         came = again(files.without(set(before.files.names)), split)
         went = again(before.files.without(set(files.names)), split)
-        moments = before.moments
-        if moments is not None:
-            moments = moments + came.moments if came.moments is not None else moments
-            moments = moments - went.moments if went.moments is not None else moments
         place = {name: number for number, name in enumerate((*before.files.names, *came.files.names))}
         order = [place[name] for name in files.names]
         images = [*before.images, *came.images]
@@ -190,7 +212,7 @@ def rearranged(scans: Mapping[str, Scan], wanted: Mapping[str, FileList], again:
             files,
             np.concatenate([before.fingerprints, came.fingerprints])[order],
             [images[number] for number in order] if images else [],
-            moments,
+            before.moments + came.moments - went.moments,
             before.colour + came.colour - went.colour,
             before.damaged,
         )
@@ -198,8 +220,9 @@ def rearranged(scans: Mapping[str, Scan], wanted: Mapping[str, FileList], again:
 
 
 def sample_headers(root: Path, files: FileList) -> list[Header]:
-    """Headers of about 1,000 of ``files``, drawn from each class by its share, at least one; those that cannot be
-    read are left out.
+    """Read the headers of about 1,000 files, drawn from each class by its share, and at least one of each.
+
+    Those that cannot be read are left out.
     """
     share = min(1.0, SAMPLE / max(1, len(files)))
     rng = np.random.default_rng(0)
@@ -213,10 +236,10 @@ def sample_headers(root: Path, files: FileList) -> list[Header]:
 
 
 def usual_size(headers: Sequence[Header]) -> int:
-    """A square size in pixels for images of these sizes, at most 224.
+    """Choose the side in pixels, at most 224, of the squares that images of these sizes become.
 
-    The shorter side that most images share; where there is none, the median, rounded to a multiple of 32 from
-    64 on.
+    It is the shorter side of more than half of the images. Where there is no such side it is the median, rounded to a
+    multiple of 32 from 64 on.
     """
     sides = [min(header.width, header.height) for header in headers]
     size, count = Counter(sides).most_common(1)[0]
@@ -228,7 +251,7 @@ def usual_size(headers: Sequence[Header]) -> int:
 
 
 def stored_bytes(headers: Sequence[Header], train: int, held_out: int, image_size: int, channels: int) -> int:
-    """Estimated memory in bytes of ``train`` uncut and ``held_out`` square images."""
+    """Estimate the memory in bytes of ``train`` whole images and ``held_out`` squares."""
     square_bytes = channels * image_size**2
     if image_size < SMALL:
         return (train + held_out) * square_bytes

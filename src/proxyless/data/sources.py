@@ -1,4 +1,4 @@
-"""Loading a data set by name or folder: the one door to this package."""
+"""Loads a data set by its name or its folder."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from typing import Any
 
 from proxyless import files
 from proxyless.data.array_source import load_arrays
-from proxyless.data.dataset import ImageData, is_by_content
+from proxyless.data.dataset import SPLITS, ImageData
 from proxyless.data.decoding import Rule
-from proxyless.data.findings import Findings
-from proxyless.data.folder import class_name
-from proxyless.data.folder_source import MEMORY_LIMIT_BYTES, SPLITS, Known, load_folder
-from proxyless.data.preprocessing import Preprocessing
+from proxyless.data.folder_source import load_folder
+from proxyless.data.load_settings import MEMORY_LIMIT_BYTES, LoadSettings
 from proxyless.data.published import PUBLISHED
+from proxyless.data.recorded import Recorded, check_unchanged
 from proxyless.data.scan import Progress
 from proxyless.data.splits import HoldOut
 from proxyless.errors import ProxylessError, meant
@@ -42,98 +41,67 @@ def load(
     check: Collection[str] = SPLITS,
     progress: Progress | None = None,
 ) -> ImageData:
-    """Load the data set ``source``: a name (a key of ``PUBLISHED``) or a folder of images (see
-    :func:`split_folder`).
+    """Load a data set by its name (a key of ``PUBLISHED``) or from a folder of images (see :func:`split_folder`).
 
-    ``image_size``: side of the square images in pixels (None: the set's own, at most 224). ``valid_fraction``
-    and ``test_fraction``: shares of every class to hold out where the set does not come divided, chosen by
-    ``seed``. Every file of a folder is decoded once; a damaged one is an error, or left out with
-    ``skip_corrupt``. Sets of up to ``memory_limit_bytes`` stay in memory. ``grey_range``: the values of 16- and 32-bit
-    greys that become black and white (None: the lowest and highest of the training images). ``rule``: that of
-    version 0.1 is for continuing its runs, and so is ``by_content`` False: copies of an image are not kept together,
-    and digests are of names and sizes.
+    Every file of a folder is decoded once, so that damage is found before the work starts.
 
-    ``record``: what :meth:`ImageData.describe` gave before; its settings replace those given here, and a data
-    set whose splits ``check`` have changed since is an error. ``progress(done, total)`` is called as files are decoded.
+    Args:
+        source: Name or folder.
+        image_size: Side of the square images in pixels; None: that of the data set, at most 224.
+        valid_fraction: Share of every class that is held out where the data set has no validation images.
+        test_fraction: Share of every class that is held out where the data set has no test images.
+        seed: Decides which images are held out.
+        skip_corrupt: Leave out damaged files; otherwise they are an error.
+        download_to: Folder for published data sets that are downloaded.
+        memory_limit_bytes: Data sets up to this size stay in memory.
+        grey_range: Values of 16- and 32-bit greys that become black and white; None: the lowest and the highest value
+            in the training images.
+        rule: How an image becomes a square; the rule of version 0.1 is there to continue its runs.
+        by_content: Recognise images by their content, and hold copies of one image out together. False is there to
+            continue runs of version 0.1, which knew images by names and sizes.
+        record: What :meth:`ImageData.describe` gave before. Its settings replace those given here, and the data set
+            must still be the same.
+        check: The splits that must not have changed since the record.
+        progress: Called with (files decoded, files in all).
 
-    Raises :class:`ProxylessError` for an unknown name, a missing folder, a layout that cannot be read, too
-    few images.
+    Raises:
+        ProxylessError: The name is unknown, the folder is missing, its layout cannot be understood, it has too few
+            images, or it has changed since it was recorded.
     """
-    known = None
-    if record is None:
-        hold_out = HoldOut(valid_fraction, test_fraction, seed)
-    else:
-        hold_out, known = _read_record(source, record)
-        image_size = known.preprocessing.image_size
-    if image_size is not None and image_size < SMALLEST:
-        raise ProxylessError(f"image_size {image_size} given; it must be at least {SMALLEST} pixels")
+    settings = LoadSettings(
+        HoldOut(valid_fraction, test_fraction, seed),
+        image_size,
+        skip_corrupt,
+        memory_limit_bytes,
+        grey_range,
+        rule,
+        by_content,
+    )
+    recorded = None
+    if record is not None:
+        recorded = Recorded.read(source, record)
+        settings = recorded.settings(settings)
+    if settings.image_size is not None and settings.image_size < SMALLEST:
+        raise ProxylessError(f"image_size {settings.image_size} given; it must be at least {SMALLEST} pixels")
     if str(source) in PUBLISHED:
-        if known is not None:
-            rule, by_content = known.preprocessing.rule, known.by_content
-        data = load_arrays(
-            str(source),
-            PUBLISHED[str(source)](download_to),
-            image_size=image_size,
-            hold_out=hold_out,
-            rule=rule,
-            by_content=by_content,
-        )
+        data = load_arrays(str(source), PUBLISHED[str(source)](download_to), settings)
     else:
-        data = load_folder(
-            folder(source),
-            image_size=image_size,
-            hold_out=hold_out,
-            skip_corrupt=skip_corrupt,
-            memory_limit_bytes=memory_limit_bytes,
-            grey_range=grey_range,
-            rule=rule,
-            by_content=by_content,
-            known=known,
-            check=check,
-            progress=progress,
-        )
-    if record is None or known is None:
+        data = load_folder(folder(source), settings, recorded, check, progress)
+    if record is None or recorded is None:
         return data
-    _check_unchanged(source, data, record, check)
-    # The numbers a model was trained with, should another version of Pillow decode a shade differently.
-    return replace(data, preprocessing=known.preprocessing)
-
-
-def _read_record(source: str | Path, record: Mapping[str, Any]) -> tuple[HoldOut, Known]:
-    """How images were held out, and what is not decided anew."""
-    try:
-        hold_out = HoldOut(record["valid_fraction"], record["test_fraction"], record["seed"])
-        known = Known(
-            Preprocessing.from_dict(record["preprocessing"]),
-            frozenset(record["skipped"]),
-            Findings.of_record(record.get("found", {})),
-            {str(name): str(split["digest"]) for name, split in record["splits"].items()},
-            is_by_content(record),
-        )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ProxylessError(f"{source}: the record of it is damaged ({type(error).__name__}: {error})") from None
-    return hold_out, known
-
-
-def _check_unchanged(source: str | Path, data: ImageData, record: Mapping[str, Any], check: Collection[str]) -> None:
-    now = data.describe()
-    if [class_name(str(name)) for name in record.get("classes", [])] != [class_name(name) for name in now["classes"]]:
-        raise ProxylessError(
-            f"{source}: its classes are no longer those of the record; restore them or begin a new run"
-        )
-    for name, split in now["splits"].items():
-        before = record["splits"].get(name, {})
-        if name in check and before.get("digest") != split["digest"]:
-            raise ProxylessError(
-                f"{source}: the {name} split has changed since it was recorded ({before.get('images')} images then, "
-                f"{split['images']} now); restore it or begin a new run"
-            )
+    check_unchanged(source, data, record, check)
+    # The mean and std that a model was trained with, in case another version of Pillow decodes a shade differently.
+    return replace(data, preprocessing=recorded.preprocessing)
 
 
 def folder(source: str | Path) -> Path:
-    """The folder of images ``source``; that it is none is a :class:`ProxylessError`."""
+    """Return the folder of images ``source``.
+
+    Raises:
+        ProxylessError: There is no such folder.
+    """
     path = files.from_home(source)
-    if os.path.isdir(path):  # of any text, also of one that is too long for a name
+    if os.path.isdir(path):  # unlike Path.is_dir, this also answers for a text that is too long to be a path
         return path.resolve()
     if os.path.exists(path):
         raise ProxylessError(f"{source}: is a file, not a folder of images")
