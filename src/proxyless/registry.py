@@ -76,8 +76,20 @@ class Registry(Generic[T]):
         return self._things[name]
 
     def registered(self) -> dict[str, T]:
-        """The things whose modules have been imported so far, by name."""
+        """Ours, and the things of other modules that have been imported so far, by name."""
+        for module in dict.fromkeys(self._modules.values()):
+            import_module(module)
         return dict(self._things)
+
+    def broken(self) -> dict[str, str]:
+        """The things of other packages that cannot be imported, and why; all others are registered afterwards."""
+        reasons = {}
+        for name in self._entry_points:
+            try:
+                self.get(name)
+            except ProxylessError as error:
+                reasons[name] = str(error)
+        return reasons
 
     def origin(self, name: str) -> str | None:
         """The module that has to be imported for ``name`` to be known; None where it is known in every process."""

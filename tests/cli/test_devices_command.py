@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from proxyless.cli import main
-from proxyless.latency.device import DEVICES
+from proxyless.latency.device import devices
 from proxyless.latency.runtimes import gpu
 
 
@@ -25,7 +25,7 @@ def test_every_device_has_a_row_with_its_precision_and_state(listed):
     import onnxruntime
 
     rows = listed()
-    assert list(rows) == list(DEVICES)
+    assert list(rows) == list(devices())
     assert rows["cpu"].split() == f"cpu ONNX Runtime {onnxruntime.__version__} float32 1 available here".split()
     assert " int8 " in rows["cpu-int8"]
     assert " float16 " in rows["cuda-fp16"]

@@ -21,8 +21,8 @@ images = np.ones((2, 3, 8, 8), np.float32)
 run(session(quantized(open({model!r}, "rb").read(), [[images]])), images)
 """
 VERSION = """
-from proxyless.latency.runtimes import available
-assert available("onnxruntime") is None
+from proxyless.latency.runtimes import why_unavailable
+assert why_unavailable("onnxruntime") is None
 """
 BUNDLE = """
 import runpy, sys

@@ -5,8 +5,8 @@ import pytest
 
 from proxyless import ProxylessError
 from proxyless.latency import identity
-from proxyless.latency.device import DEVICES, PUBLISHED, TABLE_FILE, Device, Precision, device
-from proxyless.latency.runtimes import PROGRAMS, gpu
+from proxyless.latency.device import PUBLISHED, TABLE_FILE, Device, Precision, device, devices
+from proxyless.latency.runtimes import RUNTIMES, gpu
 from proxyless.latency.table import Entry, LatencyTable
 from proxyless.machine.system import machine
 
@@ -20,10 +20,10 @@ def test_threads_and_batch_replace_those_of_the_device_and_leave_the_rest():
 
 
 def test_every_device_here_has_a_runtime_and_no_two_are_the_same():
-    here = [known for known in DEVICES.values() if known.here]
-    assert {known.runtime for known in here} == set(PROGRAMS)
+    here = [known for known in devices().values() if known.here]
+    assert {known.runtime for known in here} == set(RUNTIMES.names())
     assert len({replace(known, name="") for known in here}) == len(here)
-    assert [name for name, known in DEVICES.items() if name != known.name] == []
+    assert [name for name, known in devices().items() if name != known.name] == []
 
 
 @pytest.mark.parametrize("name", ["cpu", "cuda-torch"])
@@ -37,7 +37,7 @@ def test_an_unknown_name_is_one_line_with_all_names():
     with pytest.raises(ProxylessError) as raised:
         device("toaster")
     assert "\n" not in str(raised.value)
-    assert all(name in str(raised.value) for name in DEVICES)
+    assert all(name in str(raised.value) for name in devices())
 
 
 def test_a_published_device_is_not_here_and_takes_no_numbers():

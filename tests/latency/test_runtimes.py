@@ -19,18 +19,18 @@ from proxyless.choice import settled
 from proxyless.export.onnx import to_onnx
 from proxyless.export.onnx_session import session
 from proxyless.export.quantize import quantized
-from proxyless.latency.device import DEVICES, Precision, device
-from proxyless.latency.runtimes import PROGRAMS, Format, available, gpu, runtime, torch_cpu
+from proxyless.latency.device import Precision, device, devices
+from proxyless.latency.runtimes import RUNTIMES, Format, gpu, runtime, torch_cpu, why_unavailable
 from proxyless.latency.runtimes.onnxruntime_cuda import _Bound, half
 from proxyless.modules.operators import example_inputs
 
 FLOAT32 = ("cpu", "cpu-torch", "cpu-openvino")
-ON_GPU = tuple(name for name, known in DEVICES.items() if known.here and PROGRAMS[known.runtime].gpu)
+ON_GPU = tuple(name for name, known in devices().items() if known.here and RUNTIMES.get(known.runtime).gpu)
 
 
 def usable(name: str):
     """The device called ``name``, or a skipped test where what it needs is not here."""
-    reason = available(device(name).runtime)
+    reason = why_unavailable(device(name).runtime)
     if reason:
         pytest.skip(reason)
     return device(name)
@@ -327,7 +327,7 @@ def test_compiled_modules_of_one_class_do_not_share_their_code():
 
 def test_torch_compile_without_a_compiler_is_one_line(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert "no-such-compiler is not found" in str(available("torch-compile"))
+    assert "no-such-compiler is not found" in str(why_unavailable("torch-compile"))
     with pytest.raises(ProxylessError, match=r"^torch.compile needs a C\+\+ compiler[^\n]*cpu-torch$"):
         runtime("torch-compile").prepare(nn.ReLU(), BLOCK, device("cpu-torch-compile"))
 
@@ -372,21 +372,21 @@ def test_an_unknown_runtime_names_those_there_are():
         runtime("paper")
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", RUNTIMES.names())
 def test_a_missing_package_is_one_line_with_what_to_install(name, monkeypatch):
-    program = PROGRAMS[name]
+    program = RUNTIMES.get(name)
     monkeypatch.setitem(sys.modules, program.packages[0], None)
     mend = f"{program.packages[0]} is not installed: pip install {program.install}"
-    assert available(name) == mend
+    assert why_unavailable(name) == mend
     with pytest.raises(ProxylessError) as raised:
         runtime(name)
     assert str(raised.value) == f"{program.title}: {mend}"
 
 
-@pytest.mark.parametrize("name", [name for name, program in PROGRAMS.items() if program.gpu])
+@pytest.mark.parametrize("name", [name for name in RUNTIMES.names() if RUNTIMES.get(name).gpu])
 def test_a_missing_gpu_is_one_line(name, monkeypatch):
     monkeypatch.setattr(gpu, "names", lambda: ())
-    assert available(name) == "needs an NVIDIA GPU, and none is found"
+    assert why_unavailable(name) == "needs an NVIDIA GPU, and none is found"
     with pytest.raises(ProxylessError, match=r"^[\w. ]+: needs an NVIDIA GPU, and none is found$"):
         runtime(name)
 
@@ -396,8 +396,8 @@ def test_a_package_without_gpu_support_says_so(monkeypatch):
 
     monkeypatch.setattr(gpu, "names", lambda: ("some GPU",))
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    assert "has no CUDAExecutionProvider: pip install" in str(available("onnxruntime-cuda"))
-    assert "has no TensorrtExecutionProvider: pip install" in str(available("onnxruntime-tensorrt"))
+    assert "has no CUDAExecutionProvider: pip install" in str(why_unavailable("onnxruntime-cuda"))
+    assert "has no TensorrtExecutionProvider: pip install" in str(why_unavailable("onnxruntime-tensorrt"))
 
 
 def test_a_broken_package_is_a_reason_and_no_error(monkeypatch):
@@ -406,7 +406,7 @@ def test_a_broken_package_is_a_reason_and_no_error(monkeypatch):
             raise OSError("libtorn.so: cannot open shared object file\nmore")
 
     monkeypatch.setattr(torch_cpu, "TorchCpu", Torn)
-    assert available("torch") == "PyTorch: libtorn.so: cannot open shared object file"
+    assert why_unavailable("torch") == "PyTorch: libtorn.so: cannot open shared object file"
 
 
 # -- on a GPU --

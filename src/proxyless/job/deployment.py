@@ -15,7 +15,7 @@ from proxyless.job.int8 import Batch, Comparison, Run, Times, best
 from proxyless.job.run_folder import RunFolder
 from proxyless.latency.device import Device, Precision, device
 from proxyless.latency.measure import measure_files
-from proxyless.latency.runtimes import Format, available, runtime
+from proxyless.latency.runtimes import Format, runtime, why_unavailable
 from proxyless.latency.timing.statistics import Effort
 
 SAMPLES_AT_ONCE = 16
@@ -106,7 +106,7 @@ def _quantised(plain: Path, images: Tensor, batch: int) -> Iterator[tuple[str, b
 
 def not_runnable(path: Path) -> str | None:
     """None where the file can be run here, else the reason, in words."""
-    return available("litert" if path.suffix == ".tflite" else "onnxruntime")
+    return why_unavailable("litert" if path.suffix == ".tflite" else "onnxruntime")
 
 
 def accuracy(path: Path, batches: Iterable[Batch]) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from proxyless import files
 from proxyless.errors import ProxylessError, meant
 from proxyless.latency import published
+from proxyless.latency.runtimes import RUNTIMES, runtime, why_unavailable
 
 PUBLISHED = "published table"
 """The runtime of devices that others have measured."""
@@ -49,48 +49,33 @@ class Device:
         return self.runtime not in (PUBLISHED, TABLE_FILE)
 
 
-def _devices() -> Mapping[str, Device]:
-    here = [
-        Device("cpu", "onnxruntime"),
-        Device("cpu-int8", "onnxruntime", precision=Precision.INT8),
-        Device("cpu-torch", "torch"),
-        Device("cpu-torch-compile", "torch-compile"),
-        Device("cpu-openvino", "openvino"),
-        Device("cpu-litert", "litert"),
-        Device("cpu-litert-int8", "litert", precision=Precision.INT8),
-    ]
-    on_gpu = {
-        "cuda": "onnxruntime-cuda",
-        "cuda-tensorrt": "onnxruntime-tensorrt",
-        "cuda-torch": "torch-cuda",
-        "cuda-torch-graph": "torch-cuda-graph",
-    }
-    for name, runtime in on_gpu.items():
-        here += [Device(name, runtime), Device(f"{name}-fp16", runtime, precision=Precision.FLOAT16)]
+def devices() -> dict[str, Device]:
+    """All devices that have a name: of our runtimes, of those of other packages, and published tables.
+
+    What a package offers that cannot be imported is left out.
+    """
+    RUNTIMES.broken()  # imports all others
+    return _imported()
+
+
+def _imported() -> dict[str, Device]:
+    """The devices that are known without importing another package."""
+    here = [device for program in RUNTIMES.registered().values() for device in program.devices]
     return {known.name: known for known in [*here, *(Device(name, PUBLISHED) for name in published.names())]}
-
-
-DEVICES = _devices()
-"""The devices that have a name."""
 
 
 def device(name: str, *, threads: int | None = None, batch: int | None = None) -> Device:
     """The device called ``name``, with other threads or another batch size where given.
 
     Args:
-        name: one of :data:`DEVICES`, or the path of a latency table, which is not read yet.
+        name: one of :func:`devices`, or the path of a latency table, which is not read yet.
         threads: of one inference.
         batch: images of one inference.
 
     Raises:
         ProxylessError: there is no such device or file, or a number is below 1.
     """
-    known = DEVICES.get(name)
-    if known is None:
-        if not (name.endswith(".json") or files.from_home(name).is_file()):
-            listed = f"there is {', '.join(DEVICES)}, or the file of a table{meant(name, DEVICES)}"
-            raise ProxylessError(f"no device called {name!r}: {listed}")
-        known = Device(name, TABLE_FILE)
+    known = _known(name)
     if not known.here and (threads or batch):
         kind = "published table" if known.runtime == PUBLISHED else "table measured elsewhere"
         raise ProxylessError(f"device {name} is a {kind}: threads and batch are those it was measured with")
@@ -99,3 +84,83 @@ def device(name: str, *, threads: int | None = None, batch: int | None = None) -
     if threads < 1 or batch < 1:
         raise ProxylessError(f"device {name}: threads and batch must be at least 1, got {threads} and {batch}")
     return replace(known, threads=threads, batch=batch)
+
+
+def _known(name: str) -> Device:
+    """The device called ``name`` as it is by default."""
+    known = _imported()
+    if name not in known:
+        known = devices()
+    if name in known:
+        return known[name]
+    if name.endswith(".json") or files.from_home(name).is_file():
+        return Device(name, TABLE_FILE)
+    problems = "".join(f"; {reason}" for reason in RUNTIMES.broken().values())
+    raise ProxylessError(
+        f"no device called {name!r}: there is {', '.join(known)}, or the file of a table{meant(name, known)}{problems}"
+    )
+
+
+@dataclass(frozen=True)
+class DeviceInfo:
+    """What is known of a device; what does not apply to it is None.
+
+    Args:
+        name: as ``--device`` takes it.
+        runtime: name of the runtime.
+        title: what the runtime is called, or that it is a published table.
+        runtime_version: of the runtime that is installed.
+        precision: of weights and activations.
+        threads: of one inference.
+        available: whether it can be used here.
+        needs: what it needs where it cannot.
+        measured_on: of a published table, the device that was measured.
+        source: of a published table, who published it.
+    """
+
+    name: str
+    runtime: str
+    title: str
+    runtime_version: str | None = None
+    precision: str | None = None
+    threads: int | None = None
+    available: bool = True
+    needs: str | None = None
+    measured_on: str | None = None
+    source: str | None = None
+
+    @property
+    def description(self) -> str:
+        """One line: whether it can be used here, what it needs, or whose measurements it stands for."""
+        if self.source is not None:
+            return f"{self.measured_on}; {self.source}"
+        return "available here" if self.available else str(self.needs)
+
+
+def list_devices() -> list[DeviceInfo]:
+    """The devices that latencies can be of, and what each needs.
+
+    Of another package that cannot be imported, the name of its runtime stands in the place of its devices.
+    """
+    unusable = [
+        DeviceInfo(name, runtime=name, title=name, available=False, needs=reason)
+        for name, reason in RUNTIMES.broken().items()
+    ]
+    return [_described(known) for known in devices().values()] + unusable
+
+
+def _described(known: Device) -> DeviceInfo:
+    if not known.here:
+        table = published.describe(known.name)
+        return DeviceInfo(known.name, known.runtime, known.runtime, measured_on=table.device, source=table.source)
+    reason = why_unavailable(known.runtime)
+    return DeviceInfo(
+        name=known.name,
+        runtime=known.runtime,
+        title=RUNTIMES.get(known.runtime).title,
+        runtime_version=None if reason else runtime(known.runtime).version(),
+        precision=str(known.precision),
+        threads=known.threads,
+        available=reason is None,
+        needs=reason,
+    )

@@ -9,7 +9,7 @@ from typing import Any
 from proxyless import files
 from proxyless.latency import published
 from proxyless.latency.device import TABLE_FILE, Device
-from proxyless.latency.runtimes import PROGRAMS, gpu, runtime
+from proxyless.latency.runtimes import RUNTIMES, gpu, runtime
 from proxyless.latency.table import LatencyTable
 from proxyless.latency.timing import interleaved as timing
 from proxyless.machine.system import machine
@@ -34,7 +34,7 @@ def describe(device: Device) -> dict[str, Any]:
             "runtime_version": known.source,
         }
     version = runtime(device.runtime).version()
-    on_gpu = PROGRAMS[device.runtime].gpu
+    on_gpu = RUNTIMES.get(device.runtime).gpu
     return asdict(device) | {"machine": gpu.names()[0] if on_gpu else machine(), "runtime_version": version}
 
 

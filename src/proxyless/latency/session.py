@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from proxyless import files
 from proxyless.errors import ProxylessError
 from proxyless.latency.device import Device
-from proxyless.latency.runtimes import PROGRAMS, Converting, Prepared, Runtime, runtime
+from proxyless.latency.runtimes import RUNTIMES, Converting, Prepared, Runtime, runtime
 from proxyless.latency.timing.interleaved import time_interleaved
 from proxyless.latency.timing.interruptions import Held
 from proxyless.latency.timing.pinning import steady
@@ -224,7 +224,7 @@ class _Apart(Bench):
         # What it was running when it ended is not known once all are loaded.
         what = self.called[name] if name and loaded < len(order) else f"one of {len(order)} modules"
         with self._naming(what):
-            raise ProxylessError(f"cannot be run by {PROGRAMS[self.device.runtime].title}: {_end(code, errors)}")
+            raise ProxylessError(f"cannot be run by {RUNTIMES.get(self.device.runtime).title}: {_end(code, errors)}")
 
 
 @contextmanager

@@ -1,18 +1,23 @@
-"""The programs that run networks, one file each behind one small interface."""
+"""The programs that run networks, one file each behind one small interface, known by name.
+
+A runtime of another package registers itself by :func:`register_runtime`, and is found by an entry point of the group
+``proxyless.runtimes``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
-from proxyless.errors import ProxylessError, first_line, meant
+from proxyless.errors import ProxylessError, first_line
 from proxyless.latency.runtimes import gpu
+from proxyless.registry import Registry
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,46 +96,100 @@ class Converting(Runtime, Protocol):
 
 @dataclass(frozen=True)
 class Program:
-    """Where a runtime is found, and what it needs.
+    """What is known of a runtime without importing it: where it is found, what it needs, and its devices.
 
     Args:
         title: what it is called in messages.
-        module: its file in this package.
-        implementation: its class there.
+        implementation: its class, a :class:`Runtime`, as ``module:class``.
         packages: what must be importable.
         install: what ``pip install`` is to be given for them.
         gpu: whether it needs an NVIDIA GPU.
+        devices: the devices whose networks it runs.
     """
 
     title: str
-    module: str
     implementation: str
-    packages: tuple[str, ...]
-    install: str
+    packages: tuple[str, ...] = ()
+    install: str = ""
     gpu: bool = False
+    devices: tuple[Device, ...] = ()
 
 
-PROGRAMS: Mapping[str, Program] = {
-    "onnxruntime": Program("ONNX Runtime", "onnxruntime_cpu", "OnnxRuntimeCpu", ("onnxruntime",), "onnxruntime"),
-    "torch": Program("PyTorch", "torch_cpu", "TorchCpu", ("torch",), "torch"),
-    "torch-compile": Program("torch.compile", "torch_cpu", "TorchCompiled", ("torch",), "torch"),
-    "openvino": Program("OpenVINO", "openvino_cpu", "OpenVinoCpu", ("openvino",), "'proxyless[openvino]'"),
-    "litert": Program("LiteRT", "litert_cpu", "LiteRTCpu", ("ai_edge_litert", "litert_torch"), "'proxyless[litert]'"),
-    "onnxruntime-cuda": Program(
-        "ONNX Runtime CUDA", "onnxruntime_cuda", "OnnxRuntimeCuda", ("onnxruntime",), "'proxyless[gpu]'", gpu=True
-    ),
-    "onnxruntime-tensorrt": Program(
-        "ONNX Runtime TensorRT",
-        "onnxruntime_cuda",
-        "OnnxRuntimeTensorRT",
-        ("onnxruntime",),
-        "'proxyless[gpu]'",
-        gpu=True,
-    ),
-    "torch-cuda": Program("PyTorch CUDA", "torch_cuda", "TorchCuda", ("torch",), "torch", gpu=True),
-    "torch-cuda-graph": Program("PyTorch CUDA graph", "torch_cuda", "TorchCudaGraph", ("torch",), "torch", gpu=True),
-}
+_OURS = (
+    "onnxruntime",
+    "torch",
+    "torch-compile",
+    "openvino",
+    "litert",
+    "onnxruntime-cuda",
+    "onnxruntime-tensorrt",
+    "torch-cuda",
+    "torch-cuda-graph",
+)
+
+RUNTIMES: Registry[Program] = Registry(
+    "runtime", "proxyless.runtimes", dict.fromkeys(_OURS, "proxyless.latency.runtimes.ours")
+)
 """Every runtime by the name that devices give it."""
+
+R = TypeVar("R", bound=type)
+
+
+def register_runtime(
+    name: str,
+    *,
+    title: str,
+    devices: Iterable[Device],
+    packages: Iterable[str] = (),
+    install: str = "",
+    gpu: bool = False,
+) -> Callable[[R], R]:
+    """Make a class known as a runtime, and its devices wherever those of this package are.
+
+    Args:
+        name: the name that its devices give as their ``runtime``.
+        title: what messages call it.
+        devices: the devices whose networks it runs.
+        packages: what must be importable for it.
+        install: what ``pip install`` is to be given for these packages; by default their names.
+        gpu: whether it needs an NVIDIA GPU.
+
+    Returns:
+        A decorator for a class that follows :class:`Runtime`, at the top of a module.
+
+    Raises:
+        ProxylessError: the name is taken, or one of a device is, or a device is of another runtime.
+    """
+
+    def registered(kind: R) -> R:
+        needed = tuple(packages)
+        program = Program(
+            title, f"{kind.__module__}:{kind.__qualname__}", needed, install or " ".join(needed), gpu, tuple(devices)
+        )
+        register(name, program, module=kind.__module__)
+        return kind
+
+    return registered
+
+
+def register(name: str, program: Program, *, module: str) -> None:
+    """Make a runtime known by its description; ``module`` is the one that describes it.
+
+    Raises:
+        ProxylessError: the name is taken, or one of a device is, or a device is of another runtime.
+    """
+    taken = {
+        device.name: other
+        for other, known in RUNTIMES.registered().items()
+        for device in known.devices
+        if other != name
+    }
+    for device in program.devices:
+        if device.runtime != name:
+            raise ProxylessError(f"runtime {name}: its device {device.name} is of the runtime {device.runtime}")
+        if device.name in taken:
+            raise ProxylessError(f"runtime {name}: there is a device {device.name} already, of {taken[device.name]}")
+    RUNTIMES.register(name, program, module=module)
 
 
 def runtime(name: str) -> Runtime:
@@ -139,13 +198,12 @@ def runtime(name: str) -> Runtime:
     Raises:
         ProxylessError: no such runtime, or a package or GPU that it needs is missing.
     """
-    if name not in PROGRAMS:
-        raise ProxylessError(f"no runtime called {name!r}: there is {', '.join(PROGRAMS)}{meant(name, PROGRAMS)}")
-    program = PROGRAMS[name]
+    program = RUNTIMES.get(name)
     mend = missing(program)
     if mend is not None:
         raise ProxylessError(f"{program.title}: {mend}")
-    found: Runtime = getattr(import_module(f"{__name__}.{program.module}"), program.implementation)()
+    module, _, implementation = program.implementation.partition(":")
+    found: Runtime = getattr(import_module(module), implementation)()
     return found
 
 
@@ -159,16 +217,17 @@ def missing(program: Program) -> str | None:
     return None
 
 
-def available(name: str) -> str | None:
-    """None where the runtime called ``name`` can be used here, else the reason, in words; never raises."""
-    mend = missing(PROGRAMS[name])
-    if mend is None:
-        try:
+def why_unavailable(name: str) -> str | None:
+    """Why the runtime called ``name`` cannot be used here, in words; None where it can be. Never raises."""
+    try:
+        program = RUNTIMES.get(name)
+        mend = missing(program)
+        if mend is None:
             runtime(name).version()
-        except ProxylessError as error:
-            return str(error)
-        except Exception as error:  # a package that is installed, but broken
-            return f"{PROGRAMS[name].title}: {first_line(error)}"
+    except ProxylessError as error:
+        return str(error)
+    except Exception as error:  # a package that is installed, but broken
+        return f"{program.title}: {first_line(error)}"
     return mend
 
 
@@ -191,7 +250,7 @@ def check_precision(device: Device, *supported: str) -> None:
         ProxylessError: it is not.
     """
     if device.precision not in supported:
-        title = PROGRAMS[device.runtime].title
+        title = RUNTIMES.get(device.runtime).title
         raise ProxylessError(
             f"device {device.name}: {title} runs {' or '.join(supported)} here, not {device.precision}"
         )

@@ -15,7 +15,7 @@ from proxyless.errors import ProxylessError
 from proxyless.export.onnx import to_onnx
 from proxyless.export.onnx_session import imported, input_names
 from proxyless.latency.device import Device, Precision
-from proxyless.latency.runtimes import PROGRAMS, Format, check_precision, failing_as
+from proxyless.latency.runtimes import RUNTIMES, Format, check_precision, failing_as
 from proxyless.latency.timing.clock import wall_clock_ms
 
 
@@ -134,7 +134,7 @@ class _Bound:
 
 
 def _title(device: Device) -> str:
-    return PROGRAMS[device.runtime].title
+    return RUNTIMES.get(device.runtime).title
 
 
 def half(model: bytes) -> bytes:
