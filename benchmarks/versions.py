@@ -5,8 +5,8 @@
 
 A pair is one job by each version at the same time, each on a core of its own and with one thread; from pair to pair
 they change cores, so that neither a slower core nor what else the machine does falls to one of them. Jobs: a latency
-table measured; and searches with the latencies of a file: digits, Fashion-MNIST, and with ``--photos`` a folder of
-photos. CPU time is that of the process and all that it started and waited for.
+table measured; and searches with the latencies of a file: digits, and with ``--photos`` a folder of photos. CPU time
+is that of the process and all that it started and waited for.
 
 Results are appended to a file as they come, and `versions.json` and `.md` written after each pair: the same command
 goes on after a stop.
@@ -44,14 +44,14 @@ class Job:
 def jobs(photos: Path | None, old: Path, tables: Path) -> list[Job]:
     """The jobs; latencies of the searches are those of one file each, so that both versions find the same network."""
     epochs = "--search-warmup-epochs {} --search-epochs {} --training-epochs {}".format
-    grey, colour = table(old, tables, 28, 1), table(old, tables, 64, 3)
     found = [
         Job("measure", [*measure(28, 1), "--measure-cache", "null"]),
         search("digits", "digits", TABLE, "--latency 1", epochs(30, 60, 90), SMALL),
-        search("fashion-mnist", "fashion-mnist", grey, "--latency 0.2", epochs(0, 1, 1)),
     ]
     if photos is not None:
-        found.append(search("photos", str(photos), colour, "--latency 1.5 --images-size 64", epochs(3, 4, 5)))
+        found.append(
+            search("photos", str(photos), table(old, tables, 64, 3), "--latency 1.5 --images-size 64", epochs(1, 2, 2))
+        )
     return found
 
 
