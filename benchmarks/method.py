@@ -34,18 +34,22 @@ from torch import Tensor, nn
 from proxyless import Architecture, Choice, Supernet, architecture_of, data
 from proxyless.cost import CostTable, macs_table
 from proxyless.job.stages import Batches
-from proxyless.search.gradient import AllPathUpdate, Looked, TwoPathUpdate
-from proxyless.search.loop import ArchitectureUpdate, Schedule, SearchLoop
+from proxyless.search.gradient import AllPathUpdate, SampledCandidates, TwoPathUpdate
+from proxyless.search.loop import Schedule, SearchLoop
 from proxyless.search.objective import BudgetLoss
 from proxyless.search.reinforce import ReinforceUpdate
 from proxyless.search.reward import LatencyReward
+from proxyless.search.steps import ArchitectureUpdate
 from proxyless.spaces import shared_start
 from proxyless.spaces.mobilenet import MobileNetSpace
+from proxyless.tasks import Classification
 from proxyless.training.loop import Recipe, TrainingLoop, evaluate
 
 RESULTS = Path(__file__).parent / "results"
 SPACE = MobileNetSpace(classes=10, channels=1, image_size=28, width=0.25, depths=(2, 2, 2, 2, 2, 1))
 BATCH, WARM_UP, EPOCHS, EVERY, RATE = 128, 2, 3, 1, 0.05
+
+TASK = Classification(label_smoothing=0.1)
 
 
 class AllKept(AllPathUpdate):
@@ -59,7 +63,7 @@ class AllKept(AllPathUpdate):
             outputs = [self.gates[i] * choice.candidate(i)(*inputs) for i in range(len(choice))]
             return torch.stack(outputs).sum(dim=0)
 
-    def gating(self, row: int, looked: Looked, gates: Tensor) -> AllKept.Sum:
+    def gating(self, row: int, sampled: SampledCandidates, gates: Tensor) -> AllKept.Sum:
         return self.Sum(gates)
 
 
@@ -112,8 +116,8 @@ def train_alone(architecture: Architecture, batches: Batches, seed: int) -> floa
     """Held-out accuracy of the network trained from scratch."""
     torch.manual_seed(seed)
     network = SPACE.build(architecture).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    loop = TrainingLoop(network, batches, Recipe(epochs=4, learning_rate=0.2, seed=seed))
-    return evaluate(loop.run(), batches.valid())[1]
+    loop = TrainingLoop(network, batches, Recipe(epochs=4, learning_rate=0.2, seed=seed), TASK)
+    return evaluate(loop.run(), batches.valid(), TASK).figures()["accuracy"]
 
 
 def random_architectures(supernet: Supernet, cost: CostTable, budget: float, count: int) -> list[Architecture]:
@@ -195,11 +199,11 @@ def main() -> None:
             fresh, _, _ = supernet_and_cost()
             start = shared_start(SPACE, fresh)
             keep = lambda state: states.append(copy.deepcopy(state)) if len(states) < WARM_UP else None  # noqa: E731
-            loop = SearchLoop(fresh, make(fresh), batches, schedule, start=start, checkpoint=keep)
+            loop = SearchLoop(fresh, make(fresh), batches, schedule, TASK, start=start, checkpoint=keep)
             if states:  # the same warm-up for all; the update rule begins afresh
                 loop.load_state_dict(states[-1] | {"update": loop.update.state_dict()})
             loop.run()
-            taken = SPACE.architecture(dict(loop.update.derive().choices))  # type: ignore[attr-defined]
+            taken = SPACE.architecture(dict(loop.update.architecture().choices))
             row["architecture"], row["macs"] = SPACE.describe(taken), cost.of(taken)
             row["accuracies"] = [train_alone(taken, batches, seed) for seed in range(parsed.seeds)]
         print(name, row, flush=True)

@@ -74,7 +74,7 @@ def main() -> None:
         expected_ms = table.expected(supernet.probabilities()).item()
         print(f"epoch {epoch + 1}: loss {loss.item():.3f}, expected latency {expected_ms:.4f} ms of {budget_ms:.4f}")
 
-    architecture = update.derive()
+    architecture = update.architecture()
     network = derive(supernet, architecture)
     print("architecture:", dict(architecture.choices))
     print(f"predicted {table.of(architecture):.4f} ms, {sum(p.numel() for p in network.parameters()):,} parameters")

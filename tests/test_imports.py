@@ -28,7 +28,7 @@ ALLOWED = {
     "supernet": {"choice", "errors", "inspection", "modules"},
     "architecture": {"choice", "errors", "files", "modules", "supernet"},
     "cost": {"architecture", "choice", "errors", "inspection", "modules", "supernet"},
-    "tasks": {"errors"},
+    "tasks": {"errors", "registry"},
     "spaces": CORE,
     "export": CORE,
     "latency": CORE | {"export", "machine"},

@@ -44,6 +44,7 @@ from proxyless.search.objective import BudgetLoss
 from proxyless.spaces.mobilenet import MobileNetSpace
 from proxyless.spaces.tree import TreeSpace
 from proxyless.supernet import Supernet
+from proxyless.tasks import Classification
 from proxyless.training.loop import Recipe, TrainingLoop
 
 SAMPLES = Path(__file__).parents[2] / "tests" / "versions" / "0.1.0"
@@ -309,7 +310,7 @@ def _search(root: Path) -> None:
     supernet = _supernet("mobilenet", _arguments())
     table = LatencyTable.load(SAMPLES / "in-search" / "latency.json")
     update = TwoPathUpdate(supernet, BudgetLoss(table, 1.0), learning_rate=0.01)
-    loop = SearchLoop(supernet, update, _NoData(), stages.schedule(chosen))  # type: ignore[arg-type]
+    loop = SearchLoop(supernet, update, _NoData(), stages.schedule(chosen), Classification())  # type: ignore[arg-type]
     Kept(root / "in-search" / "search" / "checkpoint.pt", root / "before.pt", root / "history.jsonl").resume(
         loop, "search", Silent()
     )
@@ -328,7 +329,7 @@ def _training(root: Path) -> None:
     chosen = settings.load(SAMPLES / "in-training" / "config.yaml")
     network = spaces.space_of(architecture).build(architecture)
     recipe = Recipe(epochs=chosen.training.epochs or 1, learning_rate=0.1, ema=chosen.training.ema)
-    loop = TrainingLoop(network, _NoData(), recipe)  # type: ignore[arg-type]
+    loop = TrainingLoop(network, _NoData(), recipe, Classification())  # type: ignore[arg-type]
     Kept(root / "in-training" / "training" / "checkpoint.pt", root / "before.pt", root / "history.jsonl").resume(
         loop, "", Silent()
     )

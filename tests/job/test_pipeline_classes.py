@@ -114,10 +114,11 @@ def test_a_thousand_classes_fit_a_file_that_the_report_reads(tmp_path):
 
     from proxyless.job.delivery import write_confusion
     from proxyless.job.run_folder import RunFolder
+    from proxyless.tasks import Confusion
 
     names = [f"class {number}" for number in range(1500)]
     matrix = torch.eye(1500, dtype=torch.long) * 3
-    write_confusion(RunFolder(tmp_path), names, matrix)
+    write_confusion(RunFolder(tmp_path), Confusion(matrix, names))
     text = (tmp_path / "confusion.json").read_text()
     assert text.count("\n") < 1600
     assert len(text) < 10_000_000

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from proxyless import Choice, ProxylessError, Supernet, Zero
-from proxyless.search.gradient import AllPathUpdate, Looked, TwoPathUpdate
+from proxyless.search.gradient import AllPathUpdate, SampledCandidates, TwoPathUpdate
 from proxyless.search.objective import TaskOnly
 from proxyless.search.reinforce import ReinforceUpdate
 from proxyless.search.reward import AccuracyReward
@@ -31,7 +31,7 @@ def found_gradient(rule, supernet: Supernet, batch, path: list[int], **settings)
     """The gradient of alpha of one step, of two candidates a choice, at ``path``."""
     update = rule(supernet, TaskOnly(), optimizer=Frozen(supernet.alpha))
     support = torch.arange(2).expand(len(path), 2)
-    update.look = lambda: Looked(support, torch.ones_like(support, dtype=torch.bool), torch.tensor(path))
+    update.look = lambda: SampledCandidates(support, torch.ones_like(support, dtype=torch.bool), torch.tensor(path))
     update.step(batch, criterion, **settings)
     return update.optimizer.gradient
 

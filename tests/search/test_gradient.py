@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from proxyless import Choice, Supernet, Zero
 from proxyless.cost import CostTable
 from proxyless.modules.modes import batch_statistics
-from proxyless.search.gradient import AllPathUpdate, Looked, TwoPathUpdate, alpha_gradient
+from proxyless.search.gradient import AllPathUpdate, SampledCandidates, TwoPathUpdate, alpha_gradient
 from proxyless.search.objective import BudgetLoss, TaskOnly
 
 criterion = nn.functional.cross_entropy
@@ -73,12 +73,12 @@ def eq4(gate_gradient: list[float], p: list[float], t: float) -> list[float]:
     return [sum(gate_gradient[j] * p[j] * ((i == j) - p[i]) / t for j in range(n)) for i in range(n)]
 
 
-def fixed_look(update, looked: Looked) -> None:
-    update.look = lambda: looked
+def fixed_look(update, sampled: SampledCandidates) -> None:
+    update.look = lambda: sampled
 
 
-def all_candidates(supernet: Supernet, path: list[int]) -> Looked:
-    return Looked(torch.arange(3).expand(2, 3), supernet.mask, torch.tensor(path))
+def all_candidates(supernet: Supernet, path: list[int]) -> SampledCandidates:
+    return SampledCandidates(torch.arange(3).expand(2, 3), supernet.mask, torch.tensor(path))
 
 
 @temperatures
@@ -104,7 +104,7 @@ def test_two_path_alpha_gradient_is_eq_4_over_the_pair(supernet, batch, pair, ac
     supernet.temperature = temperature
     update = TwoPathUpdate(supernet, TaskOnly(), optimizer=Frozen(supernet.alpha))
     support = torch.tensor(pair)
-    fixed_look(update, Looked(support, torch.ones(2, 2, dtype=torch.bool), torch.tensor(active)))
+    fixed_look(update, SampledCandidates(support, torch.ones(2, 2, dtype=torch.bool), torch.tensor(active)))
     path = [pair[row][active[row]] for row in range(2)]
     gates = explicit_gate_gradients(supernet, batch, path)
     between = [softmax([supernet.alpha[row, i].item() for i in pair[row]], temperature) for row in range(2)]
@@ -136,14 +136,14 @@ def test_unsampled_probabilities_stay_what_they_were(supernet, batch, temperatur
     moved = 0
     for _ in range(20):
         before = probabilities(supernet, temperature)
-        looked = update.look()
-        fixed_look(update, looked)
+        sampled = update.look()
+        fixed_look(update, sampled)
         update.step(batch, criterion)
         del update.look
         after = probabilities(supernet, temperature)
-        sampled = torch.zeros_like(supernet.mask).scatter(1, looked.support, True)
-        assert (after - before)[~sampled].abs().max() <= 1e-12
-        change = (after - before).gather(1, looked.support)
+        touched = torch.zeros_like(supernet.mask).scatter(1, sampled.support, True)
+        assert (after - before)[~touched].abs().max() <= 1e-12
+        change = (after - before).gather(1, sampled.support)
         assert change.sum(1).abs().max() <= 1e-12  # one is enhanced, the other attenuated
         moved += int((change.abs() > 1e-6).any())
     assert moved == 20
@@ -169,8 +169,8 @@ def test_two_paths_and_the_active_one_of_them_are_sampled_by_the_probabilities(s
     draws = 3000
     counts = torch.zeros(3, dtype=torch.float64)
     for _ in range(draws):
-        looked = update.look()
-        counts[looked.support[0, looked.active[0]]] += 1
+        sampled = update.look()
+        counts[sampled.support[0, sampled.active[0]]] += 1
     p = softmax(supernet.alpha[0].tolist(), temperature)
     pairs = {(a, b): p[a] * p[b] / (1 - p[a]) for a in range(3) for b in range(3) if a != b}
     expected = [sum(q * p[i] / (p[a] + p[b]) for (a, b), q in pairs.items() if i in (a, b)) for i in range(3)]
@@ -276,7 +276,7 @@ def test_the_search_finds_the_better_candidate(tiny_batch):
     for _ in range(300):
         update.step(batch, criterion)
     assert supernet.probabilities()[0, 0] > 0.9
-    assert update.derive().choices == {"0": "seeing"}
+    assert update.architecture().choices == {"0": "seeing"}
 
 
 def test_eq_4_rows_sum_to_zero():
@@ -315,12 +315,14 @@ def test_state_survives_the_way_through_a_checkpoint(supernet, batch):
 
 def test_the_authors_rule_leaves_a_choice_alone_whose_active_candidate_is_zero(supernet, batch):
     """Kept for the paper's recipes only; the exact rule moves it."""
-    looked = Looked(torch.tensor([[2, 0], [0, 1]]), torch.ones(2, 2, dtype=torch.bool), torch.tensor([0, 0]))
+    sampled = SampledCandidates(
+        torch.tensor([[2, 0], [0, 1]]), torch.ones(2, 2, dtype=torch.bool), torch.tensor([0, 0])
+    )
     moved = {}
     for skip in (True, False):
         start = supernet.alpha.detach().clone()
         update = TwoPathUpdate(supernet, BudgetLoss(COST, 2.0), skip_zero=skip)
-        fixed_look(update, looked)
+        fixed_look(update, sampled)
         update.step(batch, criterion)
         moved[skip] = (supernet.alpha.detach() != start).any(dim=1).tolist()
         with torch.no_grad():
@@ -364,7 +366,7 @@ class Kept(AllPathUpdate):
         def mix(self, choice: Choice, inputs: tuple[Tensor, ...]) -> Tensor:
             return sum(self.gates[i] * choice.candidate(i)(*inputs) for i in range(len(choice)))
 
-    def gating(self, row: int, looked: Looked, gates: Tensor) -> Kept.Sum:
+    def gating(self, row: int, sampled: SampledCandidates, gates: Tensor) -> Kept.Sum:
         return self.Sum(gates)
 
 

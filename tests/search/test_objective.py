@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from proxyless.cost import CostTable
-from proxyless.search.objective import BudgetLoss, ScaledLoss, Several, TaskOnly, WeightedLoss
+from proxyless.search.objective import BudgetLoss, CombinedLoss, ScaledLoss, TaskOnly, WeightedLoss
 
 COST = CostTable("ms", 1.0, {"a": {"x": 2.0, "y": 4.0}})
 EVEN = torch.tensor([[0.5, 0.5]], dtype=torch.float64)
@@ -73,7 +73,7 @@ def test_without_a_cost_the_loss_is_the_tasks():
 def test_several_costs_add_up_and_each_keeps_its_own_multiplier():
     parameters = CostTable("parameters", 100.0, {"a": {"x": 50.0, "y": 150.0}})
     one, two = BudgetLoss(COST, 2.0, weight=0.1, gain=0.2), BudgetLoss(parameters, 400.0, weight=0.3, gain=0.2)
-    both = Several([one, two])
+    both = CombinedLoss([one, two])
     loss = both.loss(torch.tensor(1.0, dtype=torch.float64), EVEN)
     assert loss.item() == pytest.approx(1.0 + 0.1 * (4.0 / 2.0 - 1) + 0.3 * (200.0 / 400.0 - 1))
     assert (both.cost, both.budget) == (COST, 2.0)
@@ -81,6 +81,6 @@ def test_several_costs_add_up_and_each_keeps_its_own_multiplier():
     assert one.weight > 0.1
     assert two.weight < 0.3
     state = both.state_dict()
-    other = Several([BudgetLoss(COST, 2.0, gain=0.2), BudgetLoss(parameters, 400.0, gain=0.2)])
+    other = CombinedLoss([BudgetLoss(COST, 2.0, gain=0.2), BudgetLoss(parameters, 400.0, gain=0.2)])
     other.load_state_dict(state)
     assert other.loss(torch.tensor(1.0), EVEN).item() == both.loss(torch.tensor(1.0), EVEN).item()

@@ -22,8 +22,6 @@ from proxyless.search.reinforce import (
     Replay,
     policy_gradient,
     reinforce_replayed,
-    top1,
-    weighted_top1,
 )
 from proxyless.search.reward import AccuracyReward, BudgetReward, LatencyReward
 
@@ -275,7 +273,7 @@ def test_a_step_moves_alpha_and_leaves_weights_and_buffers(
     tiny_net: nn.Module, tiny_batch: tuple[Tensor, Tensor]
 ) -> None:
     supernet = Supernet(tiny_net).train()
-    update = ReinforceUpdate(supernet, AccuracyReward(), learning_rate=0.1, metric=lambda o, t: float(o.sum()))
+    update = ReinforceUpdate(supernet, AccuracyReward(), learning_rate=0.1, score=lambda o, t: float(o.sum()))
     alpha = supernet.alpha.detach().clone()
     state = {name: value.clone() for name, value in tiny_net.state_dict().items()}
     modes = [module.training for module in supernet.modules()]
@@ -317,17 +315,6 @@ def test_a_step_rewards_each_sampled_network_by_its_own_accuracy_and_cost(
     assert update.measures() == {"baseline": update.baseline}
 
 
-def test_top1_is_the_share_of_right_answers() -> None:
-    outputs = torch.tensor([[2.0, 1.0], [0.0, 1.0], [0.0, 3.0], [5.0, 1.0]])
-    assert top1(outputs, torch.tensor([0, 1, 0, 0])) == 0.75
-
-
-def test_weighted_top1_counts_an_image_by_its_class() -> None:
-    outputs = torch.tensor([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0], [0.0, 5.0]])
-    assert weighted_top1((0.5, 3.0))(outputs, torch.tensor([0, 1, 1, 0])) == pytest.approx(3.5 / 7)
-    assert weighted_top1((1.0, 1.0))(outputs, torch.tensor([0, 1, 0, 0])) == 0.75
-
-
 def test_padding_of_shorter_choices_never_moves(tiny_net: nn.Module, tiny_batch: tuple[Tensor, Tensor]) -> None:
     supernet = Supernet(tiny_net)
     padding = supernet.alpha.detach()[~supernet.mask].clone()
@@ -355,8 +342,8 @@ def test_it_derives_the_most_probable_network_that_keeps_the_budget(tiny_net: nn
     supernet = Supernet(tiny_net)
     with torch.no_grad():
         supernet.alpha.copy_(torch.tensor([[1.0, 5.0, 0.0], [5.0, 1.0, 0.0]]))
-    assert dict(ReinforceUpdate(supernet, AccuracyReward()).derive().choices) == {"first": "k3", "second": "wide"}
-    derived = ReinforceUpdate(supernet, BudgetReward(TINY_COST, 5.0)).derive()
+    assert dict(ReinforceUpdate(supernet, AccuracyReward()).architecture().choices) == {"first": "k3", "second": "wide"}
+    derived = ReinforceUpdate(supernet, BudgetReward(TINY_COST, 5.0)).architecture()
     assert dict(derived.choices) == {"first": "k3", "second": "narrow"}
 
 

@@ -14,6 +14,7 @@ from proxyless.search.loop import Schedule, SearchLoop
 from proxyless.search.objective import BudgetLoss
 from proxyless.search.reinforce import ReinforceUpdate
 from proxyless.search.reward import LatencyReward
+from proxyless.tasks import Classification
 
 COST = CostTable("ms", 0.5, {"first": {"k1": 1.0, "k3": 2.0, "skip": 0.0}, "second": {"wide": 3.0, "narrow": 1.5}})
 
@@ -60,11 +61,14 @@ def reinforce(supernet):
     return ReinforceUpdate(supernet, LatencyReward(COST, 3.0), learning_rate=0.05)
 
 
-def loop_over(network, schedule=PLAIN, rule=two_path, **arguments):
+TASK = Classification(label_smoothing=0.1)
+
+
+def loop_over(network, schedule=PLAIN, rule=two_path, task=TASK, **arguments):
     supernet = Supernet(copy.deepcopy(network), seed=2)
     update = rule(supernet)
     expected = lambda p: float(COST.expected(p))  # noqa: E731
-    return SearchLoop(supernet, update, Noise(), schedule, expected_cost=expected, **arguments)
+    return SearchLoop(supernet, update, Noise(), schedule, task, expected_cost=expected, **arguments)
 
 
 def test_the_warm_up_leaves_alpha_alone_and_the_search_moves_it(tiny_net):
@@ -172,21 +176,21 @@ def test_weights_of_classes_count_in_both_kinds_of_steps(tiny_net):
         update = two_path(supernet)
         step = update.step
 
-        def spy(batch, criterion):
+        def spy(batch, criterion, forward):
             outputs = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
             logs = outputs.log_softmax(dim=1)
             each = -logs[torch.arange(8), batch[1]]
-            counts = torch.tensor(schedule.class_weights or (1.0, 1.0, 1.0))[batch[1]]
+            counts = torch.tensor(task.class_weights or (1.0, 1.0, 1.0))[batch[1]]
             seen.append((criterion(outputs, batch[1]).item(), (each * counts).sum().item() / counts.sum().item()))
-            return step(batch, criterion)
+            return step(batch, criterion, forward)
 
         update.step = spy
         return update
 
     ends = []
     for class_weights in (None, (1.0, 1.0, 1.0), weights):
-        schedule = dataclasses.replace(PLAIN, warmup_epochs=1, epochs=1, class_weights=class_weights)
-        loop = loop_over(tiny_net, schedule, watched)
+        task = dataclasses.replace(TASK, class_weights=class_weights)
+        loop = loop_over(tiny_net, dataclasses.replace(PLAIN, warmup_epochs=1, epochs=1), watched, task)
         loop.run()
         ends.append(loop.supernet.state_dict())
     assert len(seen) == 9

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ from proxyless.latency.identity import describe as describe_device
 from proxyless.latency.table import LatencyTable
 from proxyless.latency.timing.statistics import Interval
 from proxyless.modules.operators import count_macs, count_parameters, example_inputs
-from proxyless.training.loop import accuracy, by_class, confusion
+from proxyless.tasks import Classification, Confusion
+from proxyless.training import loop as training
 
 Batch = tuple[Tensor, Tensor]
 
@@ -269,19 +270,22 @@ def _figures(
 ) -> dict[str, Any]:
     """What is known of a trained network without its files; what is not is None."""
     settings, images, space, run = job.settings, job.images, job.space, job.run
-    matrix, _ = confusion(network, batches.test())
-    held_out_matrix, _ = confusion(network, batches.valid())
-    write_confusion(run, images.classes, matrix)
-    classes = by_class(matrix, images.classes)
+    task = Classification(images.classes)
+    test = training.evaluate(network, batches.test(), task)
+    valid = training.evaluate(network, batches.valid(), task)
+    sums = test.on_cpu()
+    if confusion := task.confusion(sums):
+        write_confusion(run, confusion)
     return {
-        "test_accuracy": accuracy(matrix),
-        "valid_accuracy": accuracy(held_out_matrix),
+        "task": task.name,
+        "metric": task.metric.to_dict(),
+        **{f"test_{name}": value for name, value in task.figures(sums).items()},
+        **{f"valid_{name}": value for name, value in task.figures(valid.on_cpu()).items()},
         "device_file": handed_over.name if handed_over else None,
         "test_accuracy_device_file": None,
-        "test_images": int(matrix.sum()),
-        "test_balanced_accuracy": classes["balanced_accuracy"],
-        "worst_class": classes["worst_class"],
-        "classes_without_test_images": classes["classes_without_images"],
+        "test_images": test.samples,
+        **task.details(sums),
+        "tables": [asdict(table) for table in task.tables(sums)],
         "class_balance": balance(settings, images).value,
         "parameters": count_parameters(network),
         "macs": count_macs(network, example_inputs(((1, *space.input_shape),))),
@@ -301,13 +305,13 @@ def _figures(
     }
 
 
-def write_confusion(run: RunFolder, classes: Sequence[str], matrix: Tensor) -> None:
+def write_confusion(run: RunFolder, confusion: Confusion) -> None:
     """Write the counts (true class, predicted class), a line of JSON for each true class.
 
     Number by number, a thousand classes would be a million lines.
     """
-    rows = ",\n".join(json.dumps(row) for row in matrix.tolist())
-    names = json.dumps(list(classes))
+    rows = ",\n".join(json.dumps(row) for row in confusion.matrix.tolist())
+    names = json.dumps(list(confusion.classes))
     files.write_text(run.confusion, f'{{\n"classes": {names},\n"matrix": [\n{rows}\n]\n}}\n')
 
 
@@ -359,10 +363,13 @@ def evaluate(run: RunFolder, source: str | None = None) -> dict[str, Any]:
     run.need(run.onnx, "export")
     chosen = evaluated(run, description, source)
     batches = chosen.batches
-    matrix, loss = confusion(network, batches)
-    if len(matrix) != len(description["classes"]):
-        raise ProxylessError(f"{run.model}: has {len(description['classes'])} classes, the network {len(matrix)}")
-    classes = by_class(matrix, description["classes"])
+    task = Classification(tuple(description["classes"]))
+    totals = training.evaluate(network, batches, task)
+    sums = totals.on_cpu()
+    outputs = len(sums["confusion"])
+    if outputs != len(task.classes):
+        raise ProxylessError(f"{run.model}: has {len(task.classes)} classes, the network {outputs}")
+    figures = totals.figures("test_")
     found = {
         path.name: None if deployment.not_runnable(path) else deployment.accuracy(path, batches)
         for path in run.models()
@@ -370,12 +377,10 @@ def evaluate(run: RunFolder, source: str | None = None) -> dict[str, Any]:
     return {
         "data": source or read_data(run)["source"],
         "note": chosen.note,
-        "test_images": int(matrix.sum()),
-        "test_accuracy": accuracy(matrix),
-        "test_balanced_accuracy": classes["balanced_accuracy"],
-        "worst_class": classes["worst_class"],
-        "classes_without_test_images": classes["classes_without_images"],
+        "test_images": totals.samples,
+        "test_accuracy": figures["test_accuracy"],
+        **task.details(sums),
         "test_accuracy_files": found,
-        "cautions": int8.lost(found, accuracy(matrix)),
-        "test_loss": loss,
+        "cautions": int8.lost(found, figures["test_accuracy"]),
+        "test_loss": figures["test_loss"],
     }

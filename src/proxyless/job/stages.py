@@ -30,12 +30,14 @@ from proxyless.machine.quota import cpu_quota
 from proxyless.machine.system import usable_cores
 from proxyless.search.budget import best_under_budget
 from proxyless.search.gradient import AllPathUpdate, GradientUpdate, TwoPathUpdate
-from proxyless.search.loop import ArchitectureUpdate, Schedule, SearchLoop
+from proxyless.search.loop import Schedule, SearchLoop
 from proxyless.search.objective import BudgetLoss, Objective, ScaledLoss, TaskOnly, WeightedLoss
-from proxyless.search.reinforce import ReinforceUpdate, top1, weighted_top1
+from proxyless.search.reinforce import ReinforceUpdate
 from proxyless.search.reward import AccuracyReward, LatencyReward
+from proxyless.search.steps import ArchitectureUpdate
 from proxyless.spaces import Space
 from proxyless.supernet import Supernet
+from proxyless.tasks import Classification, Task
 from proxyless.training.loop import Recipe, TrainingLoop
 
 Batch = tuple[Tensor, Tensor]
@@ -74,13 +76,14 @@ def balance(settings: Settings, images: ImageData) -> Balance:
     return Balance.SAMPLER if uneven(images.counts("train")) else Balance.NONE
 
 
-def _class_weights(job: Job) -> tuple[float, ...] | None:
-    if balance(job.settings, job.images) is not Balance.WEIGHTS:
-        return None
-    return class_weights(job.images.counts("train"))
+def task_of(job: Job, *, label_smoothing: float) -> Task:
+    """What is learnt, with the settings of its training loss."""
+    weighted = balance(job.settings, job.images) is Balance.WEIGHTS
+    weights = class_weights(job.images.counts("train")) if weighted else None
+    return Classification(job.images.classes).with_settings(label_smoothing=label_smoothing, class_weights=weights)
 
 
-def schedule(settings: Settings, class_weights: tuple[float, ...] | None = None) -> Schedule:
+def schedule(settings: Settings) -> Schedule:
     """The schedule of a search, from settings whose defaults are filled in."""
     chosen = settings.search
     assert chosen.warmup_epochs is not None
@@ -90,8 +93,6 @@ def schedule(settings: Settings, class_weights: tuple[float, ...] | None = None)
         epochs=chosen.epochs,
         learning_rate=chosen.learning_rate,
         weight_decay=chosen.weight_decay,
-        label_smoothing=chosen.label_smoothing,
-        class_weights=class_weights,
         architecture_every=chosen.architecture_every,
         architecture_delay=chosen.architecture_delay,
         temperature=chosen.temperature,
@@ -205,19 +206,15 @@ def architecture_update(
     settings: Settings,
     supernet: Supernet,
     table: LatencyTable | None,
-    class_weights: tuple[float, ...] | None = None,
+    task: Task,
 ) -> ArchitectureUpdate:
-    """The update rule that the settings of the search describe; without a table it looks at the task alone.
-
-    ``class_weights``: what an image of each class counts in the reward of REINFORCE; a loss has them of its own.
-    """
+    """The update rule that the settings of the search describe; without a table it looks at the task alone."""
     chosen, budget = settings.search, settings.latency
     assert chosen.architecture_learning_rate is not None
     rate = chosen.architecture_learning_rate
     if chosen.update is Update.REINFORCE:
         reward = AccuracyReward() if table is None or budget is None else LatencyReward(table, budget)
-        metric = top1 if class_weights is None else weighted_top1(class_weights)
-        return ReinforceUpdate(supernet, reward, metric=metric, learning_rate=rate)
+        return ReinforceUpdate(supernet, reward, score=task.score, learning_rate=rate)
     kinds: dict[Update, type[GradientUpdate]] = {Update.TWO_PATH: TwoPathUpdate, Update.ALL_PATH: AllPathUpdate}
     return kinds[chosen.update](
         supernet,
@@ -249,8 +246,8 @@ def run_search(job: Job, supernet: Supernet, account: Callable[[], None]) -> Non
     chosen, where = settings.search, processor()
     job.log.stage("search")
     _on(supernet, where)
-    weights = _class_weights(job)
-    update = architecture_update(settings, supernet, table, weights)
+    task = task_of(job, label_smoothing=chosen.label_smoothing)
+    update = architecture_update(settings, supernet, table, task)
     budget = {} if settings.latency is None else {"budget_ms": settings.latency}
     batches = _balanced(job, chosen.batch_size, settings.seed)
     kept = Kept(run.search_checkpoint, run.search_checkpoint_before, run.search_history)
@@ -258,7 +255,8 @@ def run_search(job: Job, supernet: Supernet, account: Callable[[], None]) -> Non
         supernet,
         update,
         batches,
-        schedule(settings, weights),
+        schedule(settings),
+        task,
         expected_cost=None if table is None else lambda probabilities: float(table.expected(probabilities)),
         start=spaces.shared_start(job.space, supernet) if chosen.shared_start else None,
         measures=lambda: budget | update.measures(),
@@ -343,11 +341,10 @@ def run_training(job: Job, architecture: Architecture, account: Callable[[], Non
             learning_rate=chosen.learning_rate,
             warmup_epochs=chosen.warmup_epochs,
             weight_decay=chosen.weight_decay,
-            label_smoothing=chosen.label_smoothing,
-            class_weights=_class_weights(job),
             ema=chosen.ema,
             seed=settings.seed,
         ),
+        task_of(job, label_smoothing=chosen.label_smoothing),
         report=lambda metrics: files.append_json_line(run.training_history, metrics),
         checkpoint=accounted(kept, account),
         advance=job.log.advance,

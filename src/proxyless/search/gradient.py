@@ -13,38 +13,27 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from proxyless.architecture import Architecture, architecture_of
 from proxyless.choice import Gating, Zero
 from proxyless.errors import ProxylessError
 from proxyless.files.checkpoints import load_optimizer
 from proxyless.modules.modes import batch_statistics
-from proxyless.search.batches import Forward, detached, pair
 from proxyless.search.budget import best_under_budget
 from proxyless.search.gates import Gates, Noting, Ran, gradients
 from proxyless.search.objective import BudgetLoss, Objective
+from proxyless.search.steps import Criterion, Forward, StepResult, of_pairs
 from proxyless.supernet import Supernet
 
-Criterion = Callable[[Any, Any], Tensor]
-"""(outputs, targets) -> scalar loss, a mean over the batch."""
-
 
 @dataclass(frozen=True)
-class StepResult:
-    """What one architecture step saw: the task's loss on the held-out batch, and the network's outputs for it."""
-
-    task_loss: float
-    outputs: Any
-
-
-@dataclass(frozen=True)
-class Looked:
+class SampledCandidates:
     """The candidates an update looks at.
 
     Args:
@@ -92,47 +81,49 @@ class GradientUpdate(ABC):
         self.optimizer = optimizer or torch.optim.Adam([supernet.alpha], lr=learning_rate, betas=(0.0, 0.999))
 
     @abstractmethod
-    def look(self) -> Looked:
+    def look(self) -> SampledCandidates:
         """Sample the candidates to look at and the active one among them."""
 
-    def gating(self, row: int, looked: Looked, gates: Tensor) -> Gating:
+    def gating(self, row: int, sampled: SampledCandidates, gates: Tensor) -> Gating:
         """How choice number ``row`` mixes its candidates, with ``gates`` the gates of its looked-at candidates."""
-        kept = looked.valid[row].tolist()
+        kept = sampled.valid[row].tolist()
         return Gates(
-            gates, [i for i, ok in zip(looked.support[row].tolist(), kept, strict=True) if ok], int(looked.active[row])
+            gates,
+            [i for i, ok in zip(sampled.support[row].tolist(), kept, strict=True) if ok],
+            int(sampled.active[row]),
         )
 
-    def after(self, before: Tensor, looked: Looked) -> None:  # noqa: B027  (most rules have nothing to add)
+    def after(self, before: Tensor, sampled: SampledCandidates) -> None:  # noqa: B027  (most rules have nothing to add)
         """What a rule does to ``supernet.alpha`` after the optimizer's step; ``before`` is its value before."""
 
-    def step(self, batch: Any, criterion: Criterion, forward: Forward = pair) -> StepResult:
+    def step(self, batch: Any, criterion: Criterion, forward: Forward = of_pairs) -> StepResult:
         """One update of the architecture parameters on a held-out batch.
 
         Args:
             batch: (inputs, targets), or whatever ``forward`` takes.
             criterion: of what ``forward`` returns.
-            forward: runs the supernet on a batch of another form, see :data:`proxyless.search.batches.Forward`.
+            forward: runs the supernet on a batch of another form, see :data:`proxyless.search.steps.Forward`.
 
         Raises:
             ContractError: the batch or a candidate is not what it must be, or a choice runs without a gradient.
             ProxylessError: the loss is not finite; nothing has moved then.
         """
         supernet, alpha = self.supernet, self.supernet.alpha
-        looked = self.look()
-        logits = supernet.logits().detach().gather(1, looked.support).masked_fill(~looked.valid, -torch.inf)
+        sampled = self.look()
+        logits = supernet.logits().detach().gather(1, sampled.support).masked_fill(~sampled.valid, -torch.inf)
         p = logits.softmax(dim=1).requires_grad_()
-        gates = torch.zeros_like(p).scatter_(1, looked.active[:, None], 1.0).requires_grad_()
-        supernet.path = looked.support.gather(1, looked.active[:, None]).squeeze(1).tolist()
+        gates = torch.zeros_like(p).scatter_(1, sampled.active[:, None], 1.0).requires_grad_()
+        supernet.path = sampled.support.gather(1, sampled.active[:, None]).squeeze(1).tolist()
 
         ran = Ran()
         for row, choice in enumerate(supernet.choices.values()):
-            choice.gating = Noting(self.gating(row, looked, gates[row]), row, ran)
+            choice.gating = Noting(self.gating(row, sampled, gates[row]), row, ran)
         try:
             with batch_statistics(supernet.network):
                 outputs, targets = forward(supernet, batch)
                 ran.check(list(supernet.choices))
                 task_loss = criterion(outputs, targets)
-                probabilities = torch.zeros_like(alpha).scatter_add(1, looked.support, p * looked.valid)
+                probabilities = torch.zeros_like(alpha).scatter_add(1, sampled.support, p * sampled.valid)
                 loss = self.objective.loss(task_loss, probabilities)
                 gate_gradient, cost_gradient = gradients(loss, gates, p)
         finally:
@@ -148,13 +139,13 @@ class GradientUpdate(ABC):
         # A gate stands for a probability (paper, 3.2.1), so the cost's own dL/dp joins dL/dg in Eq. 4.
         gradient = gate_gradient + cost_gradient
         rows = torch.zeros_like(alpha).scatter_add(
-            1, looked.support, alpha_gradient(gradient, p.detach(), supernet.temperature) * looked.valid
+            1, sampled.support, alpha_gradient(gradient, p.detach(), supernet.temperature) * sampled.valid
         )
-        self._move(rows, looked, ran.with_gradient)
+        self._move(rows, sampled, ran.with_gradient)
         self.objective.adapt(supernet.probabilities().detach())
-        return StepResult(value, detached(outputs))
+        return StepResult(value, tree_map(_detached, outputs))
 
-    def _move(self, gradient: Tensor, looked: Looked, used: set[int]) -> None:
+    def _move(self, gradient: Tensor, sampled: SampledCandidates, used: set[int]) -> None:
         alpha = self.supernet.alpha
         with torch.no_grad():
             before = alpha.clone()
@@ -162,15 +153,15 @@ class GradientUpdate(ABC):
                 choices = enumerate(self.supernet.choices.values())
                 used = used - {row for row, choice in choices if isinstance(choice.candidate(choice.active), Zero)}
             ran = torch.tensor([row in used for row in range(len(alpha))], device=alpha.device)
-            touched = torch.zeros_like(self.supernet.mask).scatter(1, looked.support, looked.valid) & ran[:, None]
+            touched = torch.zeros_like(self.supernet.mask).scatter(1, sampled.support, sampled.valid) & ran[:, None]
             alpha.grad = gradient * touched
             self.optimizer.step()
             alpha.grad = None
             # An optimizer with momentum would also move what was not looked at.
             alpha.copy_(torch.where(touched, alpha, before))
-            self.after(before, looked)
+            self.after(before, sampled)
 
-    def derive(self) -> Architecture:
+    def architecture(self) -> Architecture:
         """The most probable architecture that keeps the objective's budget, if it has one (see :mod:`.budget`)."""
         cost, budget = self.objective.cost, self.objective.budget
         if cost is None or budget is None:
@@ -191,6 +182,10 @@ class GradientUpdate(ABC):
         self.objective.load_state_dict(state["objective"])
 
 
+def _detached(value: Any) -> Any:
+    return value.detach() if isinstance(value, Tensor) else value
+
+
 class TwoPathUpdate(GradientUpdate):
     """Looks at two candidates of each choice, sampled by multinomial(p) (paper, section 3.2.2).
 
@@ -198,28 +193,28 @@ class TwoPathUpdate(GradientUpdate):
     pair, so the probabilities of all other candidates stay what they were.
     """
 
-    def look(self) -> Looked:
+    def look(self) -> SampledCandidates:
         supernet = self.supernet
         # The floor only matters where one candidate has all the probability: a second one must still be drawn.
         p = supernet.probabilities().detach().double().clamp_min(1e-30) * supernet.mask
         pair = torch.multinomial(p.cpu(), 2, generator=supernet.generator).to(p.device)
         between = supernet.logits().detach().gather(1, pair).softmax(dim=1)
         active = torch.multinomial(between.double().cpu(), 1, generator=supernet.generator).squeeze(1)
-        return Looked(pair, torch.ones_like(pair, dtype=torch.bool), active.to(p.device))
+        return SampledCandidates(pair, torch.ones_like(pair, dtype=torch.bool), active.to(p.device))
 
-    def after(self, before: Tensor, looked: Looked) -> None:
+    def after(self, before: Tensor, sampled: SampledCandidates) -> None:
         alpha, t = self.supernet.alpha, self.supernet.temperature
-        old, new = before.gather(1, looked.support), alpha.gather(1, looked.support)
+        old, new = before.gather(1, sampled.support), alpha.gather(1, sampled.support)
         shift = (old / t).logsumexp(dim=1, keepdim=True) - (new / t).logsumexp(dim=1, keepdim=True)
-        alpha.scatter_(1, looked.support, new + t * shift)
+        alpha.scatter_(1, sampled.support, new + t * shift)
 
 
 class AllPathUpdate(GradientUpdate):
     """Looks at all candidates (authors: full_v2): time of N forward passes."""
 
-    def look(self) -> Looked:
+    def look(self) -> SampledCandidates:
         supernet = self.supernet
         p = supernet.probabilities().detach()
         active = torch.multinomial(p.double().cpu(), 1, generator=supernet.generator).squeeze(1).to(p.device)
         support = torch.arange(p.shape[1], device=p.device).expand_as(p)
-        return Looked(support, supernet.mask, active)
+        return SampledCandidates(support, supernet.mask, active)

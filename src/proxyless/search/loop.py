@@ -1,7 +1,7 @@
 """The search: weight steps on sampled paths and architecture steps in turn (paper, section 3.2), after a warm-up.
 
-The loop knows neither data sets nor devices nor which update rule it drives. It can be stopped at any time: state is
-handed out at the end of each epoch, and what follows depends on that state and the seed alone.
+The loop knows neither data sets nor devices, neither the task nor the update rule it drives. It can be stopped at any
+time: state is handed out at the end of each epoch, and what follows depends on that state and the seed alone.
 """
 
 from __future__ import annotations
@@ -10,48 +10,34 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from statistics import fmean
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from proxyless.errors import ProxylessError
 from proxyless.files.checkpoints import load_optimizer
 from proxyless.modules.modes import batch_statistics
-from proxyless.search.batches import Forward, pair
-from proxyless.search.gradient import Criterion, StepResult
+from proxyless.search.steps import ArchitectureUpdate
 from proxyless.supernet import SharedStart, Supernet
-
-Batch = Any
-"""(inputs, targets), or what the loop's ``forward`` takes."""
+from proxyless.tasks import Forward, Task, Totals
 
 Metrics = dict[str, Any]
-
-
-class ArchitectureUpdate(Protocol):
-    """An update rule: moves the architecture parameters by one step on a held-out batch."""
-
-    def step(self, batch: Batch, criterion: Criterion, forward: Forward = pair) -> StepResult: ...
-
-    def measures(self) -> Metrics: ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 class SearchData(Protocol):
     """The batches a search needs, each a function of its arguments alone, so that a search can be resumed."""
 
-    def train(self, epoch: int) -> Iterable[Batch]:
+    def train(self, epoch: int) -> Iterable[Any]:
         """One pass over the training images."""
         ...
 
-    def held_out(self, start: int) -> Iterator[Batch]:
+    def held_out(self, start: int) -> Iterator[Any]:
         """Endless batches of held-out images for architecture steps, from batch number ``start`` on."""
         ...
 
-    def valid(self) -> Iterable[Batch]:
+    def valid(self) -> Iterable[Any]:
         """One pass over the held-out images, not augmented."""
         ...
 
@@ -69,8 +55,6 @@ class Schedule:
         epochs: epochs of weight and architecture steps.
         learning_rate: of the weights, at the start of each cosine.
         weight_decay: of the weights on the path.
-        label_smoothing: of the loss of the weight steps; architecture steps use plain cross-entropy.
-        class_weights: of the classes in the losses of both steps; None: all the same.
         architecture_every: weight steps for one architecture step (authors' default 5).
         architecture_delay: epochs of the search before the first architecture step (authors' default 1).
         report_every: weight steps between two reports.
@@ -85,8 +69,6 @@ class Schedule:
     epochs: int
     learning_rate: float
     weight_decay: float = 4e-5
-    label_smoothing: float = 0.1
-    class_weights: tuple[float, ...] | None = None
     architecture_every: int = 5
     architecture_delay: int = 0
     report_every: int = 20
@@ -110,27 +92,33 @@ class SearchLoop:
     """Runs a :class:`Schedule` over a supernet.
 
     Args:
+        supernet: the network with choices.
+        update: moves its architecture parameters, see :class:`~proxyless.search.steps.ArchitectureUpdate`.
+        data: the batches.
+        schedule: lengths and rates.
+        task: losses and metrics.
         expected_cost: E[latency] in ms of the present probabilities for the reports, or None.
         measures: further metrics for the reports of the search, such as the multiplier.
         start: a quicker warm-up, where the space has one.
         report: called with the metrics of every few steps.
         checkpoint: called with the state after every epoch.
         advance: called every few weight steps with (steps done, steps in all, latest metrics).
-        forward: runs the supernet on a batch and returns (outputs, targets) as cross-entropy takes them; for batches
-            that are not (inputs, targets).
+        forward: runs the supernet on a batch and returns (outputs, targets) as the task takes them; the task's own
+            where None.
     """
 
     supernet: Supernet
     update: ArchitectureUpdate
     data: SearchData
     schedule: Schedule
+    task: Task
     expected_cost: Callable[[Tensor], float] | None = None
     measures: Callable[[], Metrics] = dict
     start: SharedStart | None = None
     report: Callable[[Metrics], None] = lambda metrics: None
     checkpoint: Callable[[dict[str, Any]], None] = lambda state: None
     advance: Callable[[int, int, Metrics], None] = lambda done, total, metrics: None
-    forward: Forward = pair
+    forward: Forward | None = None
 
     def __post_init__(self) -> None:
         schedule = self.schedule
@@ -188,13 +176,9 @@ class SearchLoop:
         length = schedule.epochs if searching else schedule.warmup_epochs
         first = self.epoch - (schedule.warmup_epochs if searching else 0)
         steps = self.data.steps()
-        weights = None
-        if schedule.class_weights is not None:
-            weights = torch.tensor(schedule.class_weights, device=supernet.alpha.device)
-        criterion = nn.CrossEntropyLoss(weights, label_smoothing=schedule.label_smoothing)
-        plain = nn.CrossEntropyLoss(weights)
+        task, forward = self.task, self.forward or self.task.forward
         held_out = self.data.held_out(self.architecture_step) if searching else iter(())
-        mean = _Means()
+        totals, architecture_losses = Totals(task), list[float]()
         supernet.train()
         for step, batch in enumerate(islice(self.data.train(self.epoch), steps)):
             position = (first * steps + step) / (length * steps)
@@ -202,20 +186,22 @@ class SearchLoop:
                 group["lr"] = 0.5 * schedule.learning_rate * (1 + math.cos(math.pi * position))
             supernet.temperature = schedule.temperature_at(first * steps + step if searching else 0, length * steps)
             self._sample(searching, first * steps + step, length * steps)
-            outputs, targets = self.forward(supernet, batch)
-            loss = criterion(outputs, targets)
+            outputs, targets = forward(supernet, batch)
+            loss = task.training_loss(outputs, targets)
             loss.backward()
             self.optimizer.step()
             self.optimizer.zero_grad()  # to None: what is not on the next path has no gradient, momentum or decay
-            mean.add(loss=loss.detach(), accuracy=_accuracy(outputs.detach(), targets))
+            totals.add(outputs, targets, loss)
             if searching and first >= schedule.architecture_delay and (step + 1) % schedule.architecture_every == 0:
-                own = {} if self.forward is pair else {"forward": self.forward}
-                result = self.update.step(next(held_out), plain, **own)
-                mean.add(architecture_loss=torch.tensor(result.task_loss))
+                result = self.update.step(next(held_out), task.architecture_loss, forward)
+                architecture_losses.append(result.task_loss)
                 self.architecture_step += 1
             last = step + 1 == steps
             if last or (step + 1) % schedule.report_every == 0:
-                metrics = self._metrics(searching, self.epoch + (step + 1) / steps) | mean.take()
+                metrics = self._metrics(searching, self.epoch + (step + 1) / steps) | totals.figures()
+                if architecture_losses:
+                    metrics["architecture_loss"] = fmean(architecture_losses)
+                totals, architecture_losses = Totals(task), []
                 if not math.isfinite(metrics["loss"]):
                     raise ProxylessError("the loss of the supernet is no longer finite: lower search.learning_rate")
                 if last:
@@ -256,37 +242,15 @@ class SearchLoop:
         return metrics
 
     def evaluate(self, path: list[int]) -> Metrics:
-        """Loss and accuracy of ``path`` on the held-out images with the supernet's weights and batch statistics."""
+        """Loss and metrics of ``path`` on the held-out images with the supernet's weights and batch statistics."""
         before = self.supernet.path
         self.supernet.path = path
-        mean = _Means()
+        totals, forward = Totals(self.task), self.forward or self.task.forward
         try:
             with batch_statistics(self.supernet.network), torch.no_grad():
                 for batch in self.data.valid():
-                    outputs, targets = self.forward(self.supernet, batch)
-                    loss = nn.functional.cross_entropy(outputs, targets)
-                    mean.add(len(targets), valid_loss=loss, valid_accuracy=_accuracy(outputs, targets))
+                    outputs, targets = forward(self.supernet, batch)
+                    totals.add(outputs, targets, self.task.loss(outputs, targets))
         finally:
             self.supernet.path = before
-        return mean.take()
-
-
-def _accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
-    return (outputs.argmax(dim=1) == targets).float().mean()
-
-
-class _Means:
-    """Weighted means since they were last taken; stays on the device until then."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, tuple[Tensor, float]] = {}
-
-    def add(self, weight: float = 1.0, **values: Tensor) -> None:
-        for name, value in values.items():
-            total, weights = self.sums.get(name, (torch.zeros((), device=value.device), 0.0))
-            self.sums[name] = (total + weight * value, weights + weight)
-
-    def take(self) -> Metrics:
-        means = {name: float(total) / weights for name, (total, weights) in self.sums.items()}
-        self.sums = {}
-        return means
+        return totals.figures("valid_")

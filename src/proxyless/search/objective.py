@@ -104,7 +104,7 @@ class ScaledLoss(_Fixed):
         return self.scale * task_loss * relative**self.exponent
 
 
-class Several:
+class CombinedLoss:
     """Objectives one upon the other: each takes the loss of the one before for its task loss.
 
     With ``[BudgetLoss(latency, 2.0), BudgetLoss(parameters, 1e6)]`` both costs count. The first cost and budget are

@@ -19,33 +19,18 @@ from proxyless.cost import Cost
 from proxyless.errors import ProxylessError
 from proxyless.files.checkpoints import load_optimizer
 from proxyless.modules.modes import batch_statistics
-from proxyless.search.batches import Forward, pair
 from proxyless.search.blackbox import Path, Strategy
 from proxyless.search.budget import best_under_budget
-from proxyless.search.gradient import Criterion, StepResult
 from proxyless.search.reward import Reward
+from proxyless.search.steps import Criterion, Forward, StepResult, of_pairs
 from proxyless.supernet import Supernet
+from proxyless.tasks import Classification
 
 STATES = 4_000
 """Most sums of costs a :class:`Limit` keeps apart at a choice."""
 
-Metric = Callable[[Any, Any], float]
-"""(outputs, targets) -> how good the outputs are, higher is better."""
-
-
-def top1(outputs: Tensor, targets: Tensor) -> float:
-    """Share of the batch whose highest output is the target; outputs (batch, classes), targets (batch,)."""
-    return float((outputs.argmax(dim=1) == targets).double().mean())
-
-
-def weighted_top1(class_weights: Sequence[float]) -> Metric:
-    """Share of a batch classified correctly where an image counts as much as the weight of its class."""
-
-    def metric(outputs: Tensor, targets: Tensor) -> float:
-        counts = torch.tensor(class_weights, device=targets.device)[targets]
-        return float(((outputs.argmax(dim=1) == targets) * counts).sum() / counts.sum())
-
-    return metric
+Score = Callable[[Any, Any], float]
+"""(outputs, targets) of a batch -> how good the outputs are, from 0 to 1."""
 
 
 class Limit:
@@ -287,7 +272,8 @@ class ReinforceUpdate(PolicyGradient):
     Args:
         supernet: whose ``alpha`` is moved.
         reward: what is raised; its cost must fit the supernet.
-        metric: how good a network's outputs are for a batch, the accuracy of the reward.
+        score: how good a network's outputs are for a batch, such as ``task.score``; the accuracy of classification
+            where None.
         limited: sample only networks within the reward's budget (see :class:`Limit`), a hard constraint for any reward.
         settings: of :class:`PolicyGradient`.
 
@@ -297,7 +283,13 @@ class ReinforceUpdate(PolicyGradient):
     """
 
     def __init__(
-        self, supernet: Supernet, reward: Reward, *, metric: Metric = top1, limited: bool = False, **settings: Any
+        self,
+        supernet: Supernet,
+        reward: Reward,
+        *,
+        score: Score | None = None,
+        limited: bool = False,
+        **settings: Any,
     ) -> None:
         if reward.cost is not None:
             reward.cost.check(supernet)
@@ -309,17 +301,17 @@ class ReinforceUpdate(PolicyGradient):
         super().__init__(Policy.of(supernet, limit), **settings)
         self.supernet = supernet
         self.reward = reward
-        self.metric = metric
+        self.score = score or Classification().score
 
-    def step(self, batch: Any, criterion: Criterion, forward: Forward = pair) -> StepResult:
+    def step(self, batch: Any, criterion: Criterion, forward: Forward = of_pairs) -> StepResult:
         """One update of the architecture parameters on a held-out batch.
 
         Loss and outputs returned are those of the last sampled network, whose path the supernet is left on.
 
         Args:
             batch: (inputs, targets), or whatever ``forward`` takes.
-            criterion: of what ``forward`` returns, as the update's metric is.
-            forward: runs the supernet on a batch of another form, see :data:`proxyless.search.batches.Forward`.
+            criterion: of what ``forward`` returns, as the update's score is.
+            forward: runs the supernet on a batch of another form, see :data:`proxyless.search.steps.Forward`.
 
         Raises:
             ContractError: the batch or a candidate is not what it must be.
@@ -330,7 +322,7 @@ class ReinforceUpdate(PolicyGradient):
         def run(path: Path) -> float:
             self.supernet.path = path
             seen[:] = [forward(self.supernet, batch)]
-            return self.reward(self.metric(*seen[0]), path)
+            return self.reward(self.score(*seen[0]), path)
 
         with batch_statistics(self.supernet.network), torch.no_grad():
             self.step_with(run)
@@ -341,7 +333,7 @@ class ReinforceUpdate(PolicyGradient):
         """What to report beside the loss: the baseline, a moving average of the rewards."""
         return {} if self.baseline is None else {"baseline": self.baseline}
 
-    def derive(self) -> Architecture:
+    def architecture(self) -> Architecture:
         """The most probable architecture that keeps the reward's budget, if it has one (see :mod:`.budget`)."""
         cost, budget = self.reward.cost, self.reward.budget
         if cost is None or budget is None:

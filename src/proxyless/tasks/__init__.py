@@ -9,7 +9,7 @@ from proxyless.tasks.metric import METRICS, Metric, register_metric
 from proxyless.tasks.registry import TASKS, from_dict, make, register_task
 from proxyless.tasks.regression import Regression
 from proxyless.tasks.segmentation import Segmentation
-from proxyless.tasks.task import Confusion, Table, Task
+from proxyless.tasks.task import Confusion, Forward, Table, Task
 from proxyless.tasks.totals import Totals
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "TASKS",
     "Classification",
     "Confusion",
+    "Forward",
     "Metric",
     "MultiLabel",
     "Regression",

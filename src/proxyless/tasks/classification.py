@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from proxyless.tasks.metric import Metric, Sums, register_metric
+from proxyless.tasks.metric import Metric, Sums, ratio, register_metric
 from proxyless.tasks.registry import register_task
 from proxyless.tasks.task import Confusion, Table, Task
 
@@ -37,12 +37,12 @@ def _recalls(sums: Sums) -> list[tuple[int, float, int]]:
 
 
 def _accuracy(sums: Sums) -> float:
-    return int(sums["confusion"].diagonal().sum()) / int(sums["confusion"].sum())
+    return ratio(sums["confusion"].diagonal().sum(), sums["confusion"].sum())
 
 
 def _balanced_accuracy(sums: Sums) -> float:
     recalls = [recall for _, recall, _ in _recalls(sums)]
-    return sum(recalls) / len(recalls)
+    return ratio(sum(recalls), len(recalls))
 
 
 ACCURACY = register_metric(Metric("accuracy", confusion, _accuracy, percent=True))
@@ -177,7 +177,7 @@ F1 = register_metric(Metric("f1", _marked, _mean_f1, percent=True))
 """Mean over labels of F1, the harmonic mean of precision and recall."""
 
 EXACT = register_metric(
-    Metric("exact", _marked, lambda sums: int(sums["labels.exact"]) / int(sums["labels.images"]), percent=True)
+    Metric("exact", _marked, lambda sums: ratio(sums["labels.exact"], sums["labels.images"]), percent=True)
 )
 """Share of images with all of their labels and no other."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from proxyless.errors import ProxylessError, meant
+from proxyless.registry import Registry
 
 Sums = Mapping[str, Tensor]
 """Parts of metrics by name. Those of all batches and processes, added up, are those of the whole data set."""
@@ -53,7 +54,10 @@ class Metric:
         """The metric that is the mean of one number for each sample.
 
         Args:
+            name: as histories and results call it.
             each: (outputs, targets) -> those numbers, a tensor of any shape; all of its entries count alike.
+            higher_is_better: whether a larger figure is a better one.
+            percent: whether people read the figure as a share.
 
         Example:
             >>> import torch
@@ -67,7 +71,7 @@ class Metric:
             values = each(outputs, targets).double()
             return {total: values.sum(), count: torch.tensor(values.numel(), device=values.device)}
 
-        return cls(name, sums, lambda sums: float(sums[total] / sums[count]), higher_is_better, percent)
+        return cls(name, sums, lambda sums: ratio(sums[total], sums[count]), higher_is_better, percent)
 
     def better(self, one: float, other: float) -> bool:
         """Whether ``one`` is a better figure than ``other``."""
@@ -87,7 +91,12 @@ class Metric:
         return {"name": self.name, "higher_is_better": self.higher_is_better, "percent": self.percent}
 
 
-METRICS: dict[str, Metric] = {}
+def ratio(part: float | Tensor, whole: float | Tensor) -> float:
+    """``part / whole``, not a number where nothing was counted."""
+    return float(part) / float(whole) if float(whole) else math.nan
+
+
+METRICS: Registry[Metric] = Registry("metric", "proxyless.metrics")
 """The metrics that can be asked for by name."""
 
 
@@ -95,10 +104,9 @@ def register_metric(metric: Metric) -> Metric:
     """Let a metric be asked for by its name, as in ``Classification(metrics=["accuracy", "top2"])``.
 
     Raises:
-        ValueError: another metric has the name already.
+        ProxylessError: the name has another form than ``mean_iou``, or a metric of another module has it already.
     """
-    if METRICS.setdefault(metric.name, metric) is not metric:
-        raise ValueError(f"there is a metric {metric.name!r} already")
+    METRICS.register(metric.name, metric, module=metric.sums.__module__)
     return metric
 
 
@@ -108,15 +116,7 @@ def find(metrics: Iterable[Metric | str]) -> tuple[Metric, ...]:
     Raises:
         ProxylessError: no metric of that name is registered.
     """
-    found = []
-    for metric in metrics:
-        if isinstance(metric, str):
-            if metric not in METRICS:
-                known = ", ".join(METRICS)
-                raise ProxylessError(f"unknown metric {metric!r}: known are {known}{meant(metric, METRICS)}")
-            metric = METRICS[metric]
-        found.append(metric)
-    return tuple(found)
+    return tuple(METRICS.get(metric) if isinstance(metric, str) else metric for metric in metrics)
 
 
 def sums_of(metrics: Sequence[Metric], outputs: Any, targets: Any) -> dict[str, Tensor]:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
-from proxyless.errors import ProxylessError, first_line, meant
+from proxyless.errors import ProxylessError, first_line
+from proxyless.registry import Registry
 from proxyless.tasks.metric import METRICS
 from proxyless.tasks.task import Task
 
 TaskClass = TypeVar("TaskClass", bound=type[Task])
 
-TASKS: dict[str, type[Task]] = {}
+TASKS: Registry[type[Task]] = Registry(
+    "task",
+    "proxyless.tasks",
+    {
+        "classification": "proxyless.tasks.classification",
+        "multi-label": "proxyless.tasks.classification",
+        "regression": "proxyless.tasks.regression",
+        "segmentation": "proxyless.tasks.segmentation",
+    },
+)
 """The tasks that can be asked for by name."""
 
 
@@ -19,7 +30,7 @@ def register_task(task: TaskClass) -> TaskClass:
     """Let a task be asked for by its name, and found again by it in the files of a run; a decorator of its class.
 
     Raises:
-        ValueError: another task has the name already.
+        ProxylessError: the name has another form than ``multi-label``, or a task of another module has it already.
 
     Example:
         >>> import torch
@@ -34,10 +45,7 @@ def register_task(task: TaskClass) -> TaskClass:
         >>> make("counting").metric.name
         'off_by'
     """
-    known = TASKS.setdefault(task.name, task)
-    if (known.__module__, known.__qualname__) != (task.__module__, task.__qualname__):
-        raise ValueError(f"there is a task {task.name!r} already")
-    TASKS[task.name] = task
+    TASKS.register(task.name, task, module=task.__module__)
     return task
 
 
@@ -47,13 +55,8 @@ def make(name: str, **arguments: Any) -> Task:
     Raises:
         ProxylessError: there is no such task, or it takes other arguments.
     """
-    if name not in TASKS:
-        raise ProxylessError(
-            f"unknown task {name!r}: known are {', '.join(TASKS)}; import the module that registers another one"
-            f" first{meant(name, TASKS)}"
-        )
     try:
-        return TASKS[name](**arguments)
+        return TASKS.get(name)(**arguments)
     except TypeError as error:
         raise ProxylessError(f"task {name}: {first_line(error)}") from None
 
@@ -64,13 +67,10 @@ def from_dict(record: Mapping[str, Any]) -> Task:
     Raises:
         ProxylessError: no task of that name is registered, or it takes other arguments.
     """
-    arguments = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in record.items()
-        if name not in ("name", "metrics")
-    }
-    names = record.get("metrics", ())
-    known = tuple(name for name in names if name in METRICS)
-    if known and "metrics" in getattr(TASKS.get(str(record.get("name"))), "__dataclass_fields__", {}):
-        arguments["metrics"] = known
-    return make(str(record.get("name")), **arguments)
+    name = str(record.get("name"))
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+    known = tuple(metric for metric in values.pop("metrics", ()) if metric in METRICS.names())
+    task = TASKS.get(name)
+    if known and is_dataclass(task) and "metrics" in {field.name for field in fields(task)}:
+        values["metrics"] = known
+    return make(name, **{key: value for key, value in values.items() if key != "name"})

@@ -106,7 +106,8 @@ class Regression(Task):
 
     def reward(self, sums: Sums) -> float:
         """R2, or 0 where that is below 0."""
-        return max(0.0, R2.value(sums))
+        value = R2.value(sums)
+        return 0.0 if value < 0 else value
 
     def predict(self, outputs: Tensor) -> list[Any]:
         """The numbers of each image, in the units of the targets: by name, or as a list where they have no names."""

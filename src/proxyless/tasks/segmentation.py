@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from proxyless.tasks.classification import confusion
-from proxyless.tasks.metric import Metric, Sums, register_metric
+from proxyless.tasks.metric import Metric, Sums, ratio, register_metric
 from proxyless.tasks.registry import register_task
 from proxyless.tasks.task import Confusion, Table, Task
 
@@ -25,11 +25,11 @@ def _intersections(sums: Sums) -> list[float | None]:
 
 def _mean_iou(sums: Sums) -> float:
     known = [value for value in _intersections(sums) if value is not None]
-    return sum(known) / len(known)
+    return ratio(sum(known), len(known))
 
 
 def _pixel_accuracy(sums: Sums) -> float:
-    return int(sums["confusion"].diagonal().sum()) / int(sums["confusion"].sum())
+    return ratio(sums["confusion"].diagonal().sum(), sums["confusion"].sum())
 
 
 MEAN_IOU = register_metric(Metric("mean_iou", confusion, _mean_iou, percent=True))

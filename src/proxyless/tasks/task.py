@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from proxyless.errors import ContractError
 from proxyless.tasks.metric import Metric, Sums, find, sums_of
+
+Forward = Callable[[nn.Module, Any], tuple[Any, Any]]
+"""(network, batch) -> (outputs, targets), as the task takes them."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,22 @@ class Confusion:
 
     matrix: Tensor
     classes: tuple[str, ...] = ()
+
+
+def pair(batch: Any) -> tuple[Any, Any]:
+    """A batch as (inputs, targets).
+
+    Raises:
+        ContractError: the batch has another form.
+    """
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        size = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
+        raise ContractError(
+            f"a batch must be (inputs, targets), got a {type(batch).__name__}{size}: for others give a forward,"
+            " which takes (network, batch) and returns (outputs, targets)"
+        )
+    inputs, targets = batch
+    return inputs, targets
 
 
 class Task(ABC):
@@ -88,14 +107,7 @@ class Task(ABC):
         Raises:
             ContractError: the batch has another form.
         """
-        if not isinstance(batch, tuple | list) or len(batch) != 2:
-            size = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
-            raise ContractError(
-                f"a batch must be (inputs, targets), got a {type(batch).__name__}{size}: for others give a forward,"
-                " which takes (network, batch) and returns (outputs, targets)"
-            )
-        inputs, targets = batch
-        return inputs, targets
+        return pair(batch)
 
     def forward(self, network: nn.Module, batch: Any) -> tuple[Any, Any]:
         """Run the network on a batch; returns (outputs, targets)."""
@@ -129,7 +141,9 @@ class Task(ABC):
     def reward(self, sums: Sums) -> float:
         """How good the network is, from 0 to 1, for REINFORCE: the metric that counts, or 1 / (1 + it) of an error."""
         value = self.metric.value(sums)
-        return max(0.0, value) if self.metric.higher_is_better else 1 / (1 + value)
+        if not self.metric.higher_is_better:
+            return 1 / (1 + value)
+        return 0.0 if value < 0 else value  # what is not a number stays so, and stops the search
 
     def score(self, outputs: Any, targets: Any) -> float:
         """The :meth:`reward` of one batch."""

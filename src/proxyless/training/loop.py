@@ -1,10 +1,10 @@
-"""A compact network trained from scratch (SGD, cosine, label smoothing, averaged weights), and evaluated."""
+"""A compact network trained from scratch (SGD, cosine, averaged weights) for a task, and evaluated."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
@@ -16,19 +16,19 @@ from proxyless.errors import ProxylessError
 from proxyless.files.checkpoints import load_optimizer
 from proxyless.modules.copying import copied
 from proxyless.modules.modes import evaluation
+from proxyless.tasks import Forward, Task, Totals
 
-Batch = tuple[Tensor, Tensor]
 Metrics = dict[str, Any]
 
 
 class TrainingData(Protocol):
     """The batches a training needs, each a function of its arguments alone, so that it can be resumed."""
 
-    def train(self, epoch: int) -> Iterable[Batch]:
+    def train(self, epoch: int) -> Iterable[Any]:
         """One pass over the training images."""
         ...
 
-    def valid(self) -> Iterable[Batch]:
+    def valid(self) -> Iterable[Any]:
         """One pass over the held-out images, not augmented."""
         ...
 
@@ -45,7 +45,6 @@ class Recipe:
         epochs: passes over the training images.
         learning_rate: at the top: it rises linearly over ``warmup_epochs``, then follows a cosine to 0.
         weight_decay: not applied to norms and biases.
-        class_weights: of the classes in the loss of training; None: all the same.
         ema: evaluate and deliver the exponential moving average of the weights, over about 1/20 of the steps.
         seed: of dropout and the like.
     """
@@ -54,8 +53,6 @@ class Recipe:
     learning_rate: float
     warmup_epochs: float = 0.3
     weight_decay: float = 4e-5
-    label_smoothing: float = 0.1
-    class_weights: tuple[float, ...] | None = None
     ema: bool = True
     seed: int = 0
 
@@ -69,14 +66,28 @@ class Recipe:
 
 @dataclass
 class TrainingLoop:
-    """Runs a :class:`Recipe`; state is handed out after each epoch and what follows depends on that alone."""
+    """Runs a :class:`Recipe`; state is handed out after each epoch and what follows depends on that alone.
+
+    Args:
+        network: what is trained, in place.
+        data: the batches.
+        recipe: how.
+        task: loss and metrics.
+        report: called with the metrics of each epoch.
+        checkpoint: called with the state after each epoch.
+        advance: called every few steps with (steps done, steps in all, latest metrics).
+        forward: runs the network on a batch and returns (outputs, targets) as the task takes them; the task's own
+            where None.
+    """
 
     network: nn.Module
     data: TrainingData
     recipe: Recipe
+    task: Task
     report: Callable[[Metrics], None] = lambda metrics: None
     checkpoint: Callable[[dict[str, Any]], None] = lambda state: None
     advance: Callable[[int, int, Metrics], None] = lambda done, total, metrics: None
+    forward: Forward | None = None
     epoch: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -126,38 +137,27 @@ class TrainingLoop:
         return self.average
 
     def _epoch(self) -> Metrics:
-        recipe, steps = self.recipe, self.data.steps()
-        processor = next(self.network.parameters()).device
-        weights = None if recipe.class_weights is None else torch.tensor(recipe.class_weights, device=processor)
-        criterion = nn.CrossEntropyLoss(weights, label_smoothing=recipe.label_smoothing)
-        losses, correct, seen = torch.zeros((), device=processor), torch.zeros((), device=processor), 0
+        recipe, steps, task = self.recipe, self.data.steps(), self.task
+        forward, totals = self.forward or task.forward, Totals(task)
         self.network.train()
-        for number, (inputs, targets) in enumerate(islice(self.data.train(self.epoch), steps)):
+        for number, batch in enumerate(islice(self.data.train(self.epoch), steps)):
             for group in self.optimizer.param_groups:
                 group["lr"] = recipe.rate(self.epoch + number / steps)
-            outputs = self.network(inputs)
-            loss = criterion(outputs, targets)
+            outputs, targets = forward(self.network, batch)
+            loss = task.training_loss(outputs, targets)
             loss.backward()
             self.optimizer.step()
             self.optimizer.zero_grad()
             self.step += 1
             self._average()
-            losses += loss.detach() * len(targets)
-            correct += (outputs.detach().argmax(dim=1) == targets).sum()
-            seen += len(targets)
+            totals.add(outputs, targets, loss)
             if (number + 1) % 20 == 0 or number + 1 == steps:
-                partial = {"loss": float(losses) / seen, "accuracy": float(correct) / seen}
+                partial = totals.figures()
                 if not math.isfinite(partial["loss"]):
                     raise ProxylessError("the loss is no longer finite: lower training.learning_rate")
                 self.advance(self.epoch * steps + number + 1, recipe.epochs * steps, partial)
-        loss_valid, accuracy_valid = evaluate(self.average, self.data.valid())
-        return {
-            "loss": float(losses) / seen,
-            "accuracy": float(correct) / seen,
-            "valid_loss": loss_valid,
-            "valid_accuracy": accuracy_valid,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
-        }
+        valid = evaluate(self.average, self.data.valid(), task, self.forward)
+        return totals.figures() | valid.figures("valid_") | {"learning_rate": self.optimizer.param_groups[0]["lr"]}
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -175,48 +175,11 @@ def _floats(network: nn.Module) -> Iterator[Tensor]:
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, batches: Iterable[Batch]) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy (0 to 1) of ``network`` in evaluation mode."""
-    matrix, loss = confusion(network, batches)
-    return loss, accuracy(matrix)
-
-
-@torch.no_grad()
-def confusion(network: nn.Module, batches: Iterable[Batch]) -> tuple[Tensor, float]:
-    """Counts (true class, predicted class) and mean cross-entropy of ``network`` in evaluation mode."""
-    matrix: Tensor | None = None
-    total = 0.0
+def evaluate(network: nn.Module, batches: Iterable[Any], task: Task, forward: Forward | None = None) -> Totals:
+    """Loss and sums of the task for ``network`` in evaluation mode; ``Totals.figures()`` are its loss and metrics."""
+    totals, forward = Totals(task), forward or task.forward
     with evaluation(network):
-        for inputs, targets in batches:
-            outputs = network(inputs)
-            if matrix is None:
-                matrix = torch.zeros(outputs.shape[1], outputs.shape[1], dtype=torch.long)
-            pairs = targets.cpu() * outputs.shape[1] + outputs.argmax(dim=1).cpu()
-            matrix.view(-1).scatter_add_(0, pairs, torch.ones_like(pairs))
-            total += float(nn.functional.cross_entropy(outputs, targets, reduction="sum"))
-    if matrix is None:
-        raise ValueError("there are no images to evaluate")
-    return matrix, total / float(matrix.sum())
-
-
-def accuracy(confused: Tensor) -> float:
-    """Share of images recognised, of the counts that :func:`confusion` gives."""
-    return int(confused.diagonal().sum()) / int(confused.sum())
-
-
-def by_class(confused: Tensor, classes: Sequence[str]) -> dict[str, Any]:
-    """What the accuracy over all images may hide, of the counts that :func:`confusion` gives.
-
-    Returns:
-        ``balanced_accuracy``, the mean over classes of the share of their images that is recognised (recall);
-        ``worst_class`` with its ``name``, ``recall`` and ``images``, of equal ones the one with most images;
-        ``classes_without_images``, which neither can speak of.
-    """
-    right, images = confused.diagonal().tolist(), confused.sum(dim=1).tolist()
-    known = [(right[i] / images[i], -images[i], i) for i in range(len(classes)) if images[i]]
-    recall, _, worst = min(known)
-    return {
-        "balanced_accuracy": sum(recall for recall, _, _ in known) / len(known),
-        "worst_class": {"name": classes[worst], "recall": recall, "images": images[worst]},
-        "classes_without_images": len(classes) - len(known),
-    }
+        for batch in batches:
+            outputs, targets = forward(network, batch)
+            totals.add(outputs, targets, task.loss(outputs, targets))
+    return totals
