@@ -28,11 +28,10 @@ from proxyless.latency.calibration import calibrated
 from proxyless.latency.device import device
 from proxyless.latency.measure import NETWORKS
 from proxyless.latency.operators import Layout, layout, spread_paths
-from proxyless.latency.session import bench
+from proxyless.latency.session import timing_session
 from proxyless.latency.table import MeasuredNetwork
 from proxyless.latency.timing.statistics import Effort, Interval, Round, intervals
 from proxyless.machine import system
-from proxyless.modules.operators import example_inputs
 
 OUT = RESULTS / "latency_loadings.json"
 LOADINGS = 8
@@ -49,14 +48,14 @@ def measure(size: int, tested: int) -> dict[str, Any]:
     known = spread_paths(supernet, NETWORKS, seed=0)
     others = [path for path in spread_paths(supernet, tested + 2, seed=1) if path not in known][:tested]
     rounds: list[Round] = []
-    with bench(target) as place:
+    with timing_session(target) as session:
         for key, operator in operators.operators.items():
-            place.add(key, operator.module, example_inputs(operator.shapes), called=key)
+            session.add(key, operator.module, operator.shapes, called=key)
         for number, path in enumerate([*known, *others]):
             name = f"network {number}"
-            place.add(name, derive(supernet, path), example_inputs(shapes), called=name)
+            session.add(name, derive(supernet, path), shapes, called=name)
         effort = Effort(rounds=6 * LOADINGS, loadings=LOADINGS, width=float("inf"), limit_s=600.0)
-        _, conditions = place.time(effort, on_round=rounds.append)
+        _, conditions = session.time(effort, on_round=rounds.append)
     by_loading: dict[str, list[Round]] = {}
     for done in rounds:
         by_loading.setdefault(done.loading, []).append(done)

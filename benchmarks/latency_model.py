@@ -36,7 +36,7 @@ from proxyless.latency.predict.kernels import Kernel, Kind, kernels
 from proxyless.latency.predict.model import Measured, fit, measured
 from proxyless.latency.predict.physical import fit_physical
 from proxyless.latency.predict.selection import most_telling
-from proxyless.latency.session import bench
+from proxyless.latency.session import timing_session
 from proxyless.latency.timing.statistics import Effort
 from proxyless.modules.operators import example_inputs
 from proxyless.spaces.mobilenet import MobileNetSpace
@@ -75,14 +75,13 @@ def measure(target: Device, spaces: Sequence[Space], networks: int, effort: Effo
     """All distinct operators of ``spaces`` and some networks, in one session; and the conditions."""
     launched: dict[str, tuple[Kernel, ...]] = {}
     where: dict[str, list[Space]] = {}
-    with bench(target) as place:
+    with timing_session(target) as session:
 
         def add(key: str, module: torch.nn.Module, shapes: Any, space: Space) -> None:
             where.setdefault(key, []).append(space)
             if key not in launched:
-                inputs = example_inputs(shapes)
-                launched[key] = kernels(module, inputs)
-                place.add(key, module, inputs, called=key)
+                launched[key] = kernels(module, example_inputs(shapes))
+                session.add(key, module, shapes, called=key)
 
         for size, width in spaces:
             space = MobileNetSpace(image_size=size, width=width)
@@ -93,7 +92,7 @@ def measure(target: Device, spaces: Sequence[Space], networks: int, effort: Effo
             for number, path in enumerate(spread_paths(supernet, networks, seed=0)):
                 add(f"network {size} {width} {number}", derive(supernet, path), shapes, (size, width))
             print(f"{size} px, width {width}: {len(launched)} modules prepared", flush=True)
-        found, conditions = place.time(effort)
+        found, conditions = session.time(effort)
     rows = [
         Row(tuple(where[key]), key.startswith("network"), Measured(launched[key], time.ms, time.low_ms, time.high_ms))
         for key, time in found.items()

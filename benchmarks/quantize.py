@@ -31,10 +31,11 @@ from proxyless import data, files
 from proxyless.export.calibration import Feed, Method, Range, observed, ranges
 from proxyless.export.equalize import equalized, groups, own_weights, rescale
 from proxyless.export.onnx import to_onnx
-from proxyless.export.onnx_session import imported, run, session
+from proxyless.export.onnx_session import run, session
 from proxyless.export.quantize import simplified, with_integers
 from proxyless.job.int8 import LOSS
 from proxyless.job.summary import versions
+from proxyless.machine.onnx_runtime import import_onnxruntime
 from proxyless.spaces.mobilenet import MobileNetSpace
 
 RESULTS = Path(__file__).parent / "results" / "quantize.json"
@@ -100,7 +101,7 @@ def entropy(model: Any, feeds: Sequence[Feed]) -> dict[str, Range]:
     """The ranges that ONNX Runtime's entropy method gives."""
     import onnx
 
-    calibrate = imported("onnxruntime.quantization.calibrate")
+    calibrate = import_onnxruntime("onnxruntime.quantization.calibrate")
     left: Iterable[Any] = iter(feeds)
 
     class Reader:

@@ -30,7 +30,7 @@ ALLOWED = {
     "cost": {"architecture", "choice", "errors", "inspection", "modules", "supernet"},
     "tasks": {"errors", "registry"},
     "spaces": CORE,
-    "export": CORE,
+    "export": CORE | {"machine"},
     "latency": CORE | {"export", "machine"},
     "search": CORE | {"tasks"},
     "training": CORE | {"tasks"},

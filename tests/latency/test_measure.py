@@ -8,8 +8,7 @@ from torch import nn
 
 from proxyless import Architecture, Choice, ProxylessError, Supernet, Zero
 from proxyless.job import summary
-from proxyless.latency import identity, measure
-from proxyless.latency import session as bench
+from proxyless.latency import identity, measure, session
 from proxyless.latency.calibration import calibrated
 from proxyless.latency.device import Device, device
 from proxyless.latency.identity import key
@@ -62,7 +61,7 @@ class Counting:
 
 def test_what_is_known_is_not_measured_again_and_networks_always_are(idle, tiny_net, tmp_path, monkeypatch):
     counting = Counting()
-    monkeypatch.setattr(bench, "runtime", lambda name: counting)
+    monkeypatch.setattr(session, "runtime", lambda name: counting)
     monkeypatch.setattr(identity, "runtime", lambda name: counting)
     supernet = Supernet(tiny_net)
 
@@ -71,7 +70,7 @@ def test_what_is_known_is_not_measured_again_and_networks_always_are(idle, tiny_
         measure_table(supernet, (2, 6, 6), chosen, effort=effort, networks=NETWORKS, cache=tmp_path)
         return len(counting.prepared)
 
-    monkeypatch.setattr(bench, "usable_cores", lambda: 2)
+    monkeypatch.setattr(session, "usable_cores", lambda: 2)
     candidates = 4
     assert prepared(device("cpu")) == candidates + NETWORKS
     assert prepared(device("cpu")) == NETWORKS
@@ -85,7 +84,7 @@ def test_what_is_known_is_not_measured_again_and_networks_always_are(idle, tiny_
 def test_operators_known_from_a_slower_session_are_put_on_the_level_of_new_ones(idle, tiny_net, tmp_path, monkeypatch):
     """The same operators an hour later, on a machine that is 20 % quicker, with one of them not known yet."""
     counting = Counting()
-    monkeypatch.setattr(bench, "runtime", lambda name: counting)
+    monkeypatch.setattr(session, "runtime", lambda name: counting)
     monkeypatch.setattr(identity, "runtime", lambda name: counting)
     supernet, cpu = Supernet(tiny_net), device("cpu")
     arguments = (supernet, (2, 6, 6), cpu)
@@ -115,14 +114,14 @@ def test_networks_that_checked_a_derivation_are_not_used_for_the_correction_late
 
 
 def test_more_threads_than_cores_are_refused(tiny_net, monkeypatch):
-    monkeypatch.setattr(bench, "usable_cores", lambda: 2)
+    monkeypatch.setattr(session, "usable_cores", lambda: 2)
     with pytest.raises(ProxylessError, match=r"^device cpu: 3 threads, but this process may use 2 cores$"):
         measure_table(Supernet(tiny_net), (2, 6, 6), device("cpu", threads=3), effort=QUICK, networks=NETWORKS)
 
 
 def test_an_interrupted_measurement_goes_on_with_the_rounds_it_has(idle, tiny_net, tmp_path, monkeypatch):
     counting = Counting()
-    monkeypatch.setattr(bench, "runtime", lambda name: counting)
+    monkeypatch.setattr(session, "runtime", lambda name: counting)
     monkeypatch.setattr(identity, "runtime", lambda name: counting)
     supernet, effort = Supernet(tiny_net), Effort(rounds=6, burst_ms=0.1, width=1.0, limit_s=30)
 

@@ -15,13 +15,11 @@ from torch import nn
 from proxyless import ProxylessError
 from proxyless.latency.device import device
 from proxyless.latency.measure import measure_files, measure_networks
-from proxyless.latency.session import bench
+from proxyless.latency.session import timing_session
 from proxyless.latency.timing.repeated_loading import MOST
 from proxyless.latency.timing.statistics import Effort, Round
-from proxyless.modules.operators import example_inputs
 
 CPU, SHAPES = device("cpu"), ((1, 3, 8, 8),)
-INPUTS = example_inputs(SHAPES)
 QUICK = Effort(rounds=3, burst_ms=0.1, width=1.0, limit_s=0.0, loadings=1)
 
 
@@ -38,13 +36,14 @@ def script(path: Path, lines: str) -> str:
     return str(path)
 
 
-def processes(text: str) -> list[int]:
-    """Processes with ``text`` in their command line."""
+def workers_of(parent: int) -> list[Path]:
+    """Folders in /proc of the running processes that ``parent`` started to time models."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for path in Path("/proc").glob("[0-9]*"):
         try:
-            if text.encode() in path.read_bytes() and int(path.parent.name) != os.getpid():
-                found.append(int(path.parent.name))
+            of = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            if of == parent and b"latency.timing.worker" in (path / "cmdline").read_bytes():
+                found.append(path)
         except OSError:
             continue
     return found
@@ -60,10 +59,10 @@ def test_every_loading_is_a_process_of_its_own_and_nothing_is_left_behind(folder
 
     monkeypatch.setattr(subprocess, "Popen", Noted)
     rounds: list[Round] = []
-    with bench(CPU) as place:
-        place.add("small", nn.Conv2d(3, 4, 1), INPUTS, called="small")
-        place.add("large", nn.Conv2d(3, 64, 3), INPUTS, called="large")
-        found, conditions = place.time(Effort(6, 0.5, 1.0, 30, loadings=2), on_round=rounds.append)
+    with timing_session(CPU) as session:
+        session.add("small", nn.Conv2d(3, 4, 1), SHAPES, called="small")
+        session.add("large", nn.Conv2d(3, 64, 3), SHAPES, called="large")
+        found, conditions = session.time(Effort(6, 0.5, 1.0, 30, loadings=2), on_round=rounds.append)
         assert list(folder.iterdir())
     assert 0 < found["small"].ms < found["large"].ms
     assert 2 <= len(workers) <= MOST * 2  # more than asked where this machine has other work meanwhile
@@ -77,6 +76,7 @@ def test_what_loads_a_model_needs_no_pytorch():
     code = """
 import sys
 from proxyless.latency.timing import worker
+from proxyless.latency.runtimes import loading
 for name in ("onnxruntime_cpu", "openvino_cpu", "litert_cpu"):
     __import__(f"proxyless.latency.runtimes.{name}")
 print("torch" in sys.modules)
@@ -108,29 +108,24 @@ def test_a_runtime_that_crashes_is_one_line_that_names_device_and_signal(tmp_pat
         measure_networks([nn.Conv2d(3, 4, 1)], SHAPES, CPU, QUICK)
 
 
-def test_a_crash_while_a_model_is_loaded_names_the_model(tmp_path, monkeypatch):
-    lines = """echo '{"loading": "0"}'; kill -ABRT $$"""
-    monkeypatch.setattr(sys, "executable", script(tmp_path / "crash", lines))
-    with pytest.raises(ProxylessError, match=r"^Conv2d on cpu \(onnxruntime\): .*SIGABRT$"):
-        measure_networks([nn.Conv2d(3, 4, 1), nn.ReLU()], SHAPES, CPU, QUICK)
-
-
 def test_a_process_that_fails_tells_its_last_words(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", script(tmp_path / "fail", "echo 'MemoryError: too large' >&2; exit 1"))
     with pytest.raises(ProxylessError, match=r"MemoryError: too large$"):
         measure_networks([nn.Conv2d(3, 4, 1)], SHAPES, CPU, QUICK)
 
 
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are looked up in /proc")
 def test_an_interruption_ends_the_process_too(folder):
     def stop(share: float) -> None:
         if share > 0.5:
+            assert len(workers_of(os.getpid())) == 1
             raise KeyboardInterrupt
 
-    with bench(CPU) as place:
-        place.add("a", nn.Conv2d(3, 4, 1), INPUTS, called="a")
+    with timing_session(CPU) as session:
+        session.add("a", nn.Conv2d(3, 4, 1), SHAPES, called="a")
         with pytest.raises(KeyboardInterrupt):
-            place.time(Effort(1000, 1.0, 0.0, 100, loadings=1), advance=stop)
-        assert processes(str(folder)) == []
+            session.time(Effort(1000, 1.0, 0.0, 100, loadings=1), advance=stop)
+        assert workers_of(os.getpid()) == []
     assert list(folder.iterdir()) == []
 
 
@@ -146,12 +141,13 @@ measure_networks([nn.Conv2d(3, 4, 1)], ((1, 3, 8, 8),), device("cpu"), Effort(10
 """
     parent = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"TMPDIR": str(tmp_path)})
     try:
-        wait_until(lambda: processes(str(tmp_path)))
+        wait_until(lambda: workers_of(parent.pid))
+        (worker,) = workers_of(parent.pid)
         time.sleep(0.5)
     finally:
         parent.send_signal(signal.SIGKILL)
         parent.wait()
-    wait_until(lambda: not processes(str(tmp_path)))
+    wait_until(lambda: not worker.exists())
     assert list(tmp_path.glob("proxyless-*")) == []
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyless.errors import ProxylessError, first_line
-from proxyless.export.onnxruntime_import import import_onnxruntime
 from proxyless.files.reading import content
+from proxyless.machine.onnx_runtime import open_session
 
 LARGEST = 2**31
 """Bytes of a model at the most: its format holds no more."""
@@ -23,39 +23,18 @@ def input_names(count: int) -> list[str]:
     return [f"input{i or ''}" for i in range(count)]
 
 
-def imported(module: str = "onnxruntime") -> Any:
-    """ONNX Runtime, or a ``module`` of it; see :func:`import_onnxruntime`.
-
-    Raises:
-        ProxylessError: it is not installed.
-    """
-    try:
-        return import_onnxruntime(module)
-    except ImportError as error:
-        raise ProxylessError(f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime") from None
-
-
 def session(model: bytes | str | Path, *, threads: int = 1) -> Any:
-    """An ONNX Runtime session on the CPU.
+    """Open an ONNX Runtime session on the CPU.
+
+    Args:
+        model: content of an ONNX file, or its path.
+        threads: threads of one inference.
 
     Raises:
         ProxylessError: ONNX Runtime is not installed, or cannot load the model.
     """
-    onnxruntime = imported()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    if threads > 1:
-        # Otherwise its threads go on spinning after an inference and take the cores of whatever session runs next.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
     # Read here, as ONNX Runtime takes no name that is not UTF-8.
-    source = model if isinstance(model, bytes) else content(model, LARGEST)
-    try:
-        # What it would fall back to is the same provider again, after a message on the terminal.
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=0)
-    except Exception as error:  # ONNX Runtime raises its own classes, which it does not export
-        raise ProxylessError(f"ONNX Runtime cannot load the model: {first_line(error)}") from None
+    return open_session(model if isinstance(model, bytes) else content(model, LARGEST), threads=threads)
 
 
 def run(session: Any, images: NDArray[Any]) -> NDArray[np.float32]:

@@ -16,8 +16,9 @@ from proxyless import files
 from proxyless.errors import ProxylessError, first_line
 from proxyless.export.calibration import Method, Range, ranges
 from proxyless.export.equalize import equalized
-from proxyless.export.onnx_session import imported, input_names
+from proxyless.export.onnx_session import input_names
 from proxyless.export.plain import OPSET, with_lowest_versions, with_version, without_subnormals
+from proxyless.machine.onnx_runtime import import_onnxruntime
 
 
 @dataclass(frozen=True)
@@ -89,15 +90,15 @@ def with_integers(model: Any, found: Mapping[str, Range]) -> Any:
     """``model`` with its weights as integers and activations rounded to 8 bits over the ranges ``found``."""
     import onnx
 
-    quantization = imported("onnxruntime.quantization")
-    calibrate = imported("onnxruntime.quantization.calibrate")
-    registry = imported("onnxruntime.quantization.registry")
+    quantization = import_onnxruntime("onnxruntime.quantization")
+    calibrate = import_onnxruntime("onnxruntime.quantization.calibrate")
+    registry = import_onnxruntime("onnxruntime.quantization.registry")
     copy = onnx.shape_inference.infer_shapes(model)
     for key in ("onnx.quant.pre_process", "onnx.infer"):  # what ONNX Runtime's own preparation writes
         copy.metadata_props.add(key=key, value="onnxruntime.quant")
     data = {name: calibrate.TensorData(lowest=low, highest=high) for name, (low, high) in found.items()}
     kinds = quantization.QuantType
-    quantizer = imported("onnxruntime.quantization.qdq_quantizer").QDQQuantizer(
+    quantizer = import_onnxruntime("onnxruntime.quantization.qdq_quantizer").QDQQuantizer(
         copy,
         per_channel=True,
         # Instructions older than VNNI add pairs of products in 16 bits, where 8-bit weights would overflow.
@@ -123,7 +124,7 @@ def simplified(model: bytes) -> Any:
     """
     import onnx
 
-    onnxruntime = imported()
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.intra_op_num_threads = 1

@@ -16,10 +16,9 @@ from proxyless.latency.calibration import calibrated
 from proxyless.latency.device import Device
 from proxyless.latency.operators import Layout, layout, spread_paths
 from proxyless.latency.predict.selection import choose, completed
-from proxyless.latency.session import bench
+from proxyless.latency.session import timing_session
 from proxyless.latency.table import LatencyTable, MeasuredNetwork
 from proxyless.latency.timing.statistics import Conditions, Effort, Interval, Round, intervals, missing
-from proxyless.modules.operators import example_inputs
 from proxyless.supernet import Shapes, Supernet
 
 Advance = Callable[[float], None]
@@ -48,12 +47,11 @@ def measure_networks(
     Raises:
         ProxylessError: a network cannot be converted or run.
     """
-    with bench(device) as place:
-        inputs = example_inputs(shapes)
+    with timing_session(device) as session:
         for number, network in enumerate(networks):
-            place.add(str(number), network, inputs, called=type(network).__name__)
+            session.add(str(number), network, shapes, called=type(network).__name__)
             advance(CONVERT_SHARE * (number + 1) / len(networks))
-        found, conditions = place.time(effort, advance=_rest(advance))
+        found, conditions = session.time(effort, advance=_rest(advance))
     return [found[str(number)] for number in range(len(networks))], conditions
 
 
@@ -69,10 +67,10 @@ def measure_files(
     Raises:
         ProxylessError: a file cannot be run.
     """
-    with bench(device) as place:
+    with timing_session(device) as session:
         for model in models:
-            place.add_file(model.name, model, example_inputs(shapes))
-        times, conditions = place.time(effort)
+            session.add_file(model.name, model, shapes)
+        times, conditions = session.time(effort)
     return [times[model.name] for model in models], conditions
 
 
@@ -104,8 +102,8 @@ def measure_table(
         ProxylessError: a candidate cannot be converted or run; the message names it.
     """
     shapes: Shapes = ((device.batch, *input_shape),)
-    with bench(device) as place:
-        effort = place.effort(effort or Effort())
+    with timing_session(device) as session:
+        effort = session.effort(effort or Effort())
         found = layout(supernet, shapes)
         store = Store(cache, device) if cache else None
         history = _rounds_of(found, store.load()) if store else []
@@ -120,11 +118,10 @@ def measure_table(
         for number, key in enumerate([*wanted, *anchors]):
             operator = found.operators[key]
             name = key if number < len(wanted) else f"anchor {key}"
-            place.add(name, operator.module, example_inputs(operator.shapes), called=names[key])
+            session.add(name, operator.module, operator.shapes, called=names[key])
             advance(CONVERT_SHARE * (number + 1) / total)
-        inputs = example_inputs(shapes)
         for number, path in enumerate(paths):
-            place.add(f"network {number}", derive(supernet, path), inputs, called=f"network {number}")
+            session.add(f"network {number}", derive(supernet, path), shapes, called=f"network {number}")
             advance(CONVERT_SHARE * (total - len(paths) + number + 1) / total)
 
         def keep(done: Round) -> None:
@@ -132,7 +129,7 @@ def measure_table(
             if store and operators:
                 store.add(replace(done, bursts=operators))
 
-        times, conditions = place.time(effort, history=history, on_round=keep, advance=_rest(advance))
+        times, conditions = session.time(effort, history=history, on_round=keep, advance=_rest(advance))
     # A machine is not equally fast in two sessions: blocks measured in different ones could not be compared.
     level = float(np.median([times[f"anchor {key}"].ms / stored[key].ms for key in anchors])) if anchors else 1.0
     known = {key: Interval(t.ms * level, t.low_ms * level, t.high_ms * level) for key, t in stored.items()}

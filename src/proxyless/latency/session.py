@@ -1,93 +1,88 @@
-"""Where modules are brought to be timed against one another: converted, loaded, timed.
-
-Most runtimes run a file, and so it is in processes of their own that their models are loaded and timed, several times
-over: one loading takes a percent or two more than the next for as long as it lasts, and a process that has traced and
-converted networks is a worse place to load them than a new one. A runtime that ends its process, as native code may, is
-then a mistake like any other.
-"""
+"""A session of timing on a device: modules and model files are converted, loaded and timed against one another."""
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-import sys
+import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from proxyless import files
 from proxyless.errors import ProxylessError
+from proxyless.export.onnx_session import input_names
 from proxyless.latency.device import Device
 from proxyless.latency.runtimes import RUNTIMES, Converting, Prepared, Runtime, runtime
+from proxyless.latency.runtimes.loading import RuntimeLoader
 from proxyless.latency.timing.interleaved import time_interleaved
-from proxyless.latency.timing.interruptions import Held
 from proxyless.latency.timing.pinning import steady
 from proxyless.latency.timing.repeated_loading import time_loadings
 from proxyless.latency.timing.statistics import Conditions, Effort, Interval, Round
-from proxyless.latency.timing.worker import PLAN
+from proxyless.latency.timing.worker import Input, Model, Workers
 from proxyless.machine.system import usable_cores
+from proxyless.modules.operators import example_inputs
+from proxyless.supernet import Shapes
 
-LOAD_SHARE = 0.2
-"""Share of a loading's progress for loading itself."""
 
-
-class Bench(ABC):
-    """Modules to be timed on a device, by name."""
+class Session(ABC):
+    """Modules and model files that are timed on a device, each under a name; made by :func:`timing_session`."""
 
     def __init__(self, program: Runtime, device: Device) -> None:
         self.program = program
         self.device = device
-        self.called: dict[str, str] = {}
 
-    def add(self, name: str, module: nn.Module, inputs: Sequence[Tensor], *, called: str) -> None:
-        """Bring a module, with what it is to be run on; it is left as it was.
+    def add(self, name: str, module: nn.Module, shapes: Shapes, *, called: str) -> None:
+        """Convert a module for the device, to be timed under ``name``; the module is left as it was.
 
         Args:
-            called: what it is called in messages.
+            name: under which :meth:`time` returns its time.
+            module: on the CPU.
+            shapes: of its inputs, batch included.
+            called: what error messages call it.
 
         Raises:
             ProxylessError: it cannot be converted or, where that is tried at once, run.
         """
         with self._naming(called):
-            self._add(name, module, inputs)
-        self.called[name] = called
+            self._add(name, module, shapes, called)
 
-    def add_file(self, name: str, model: Path, inputs: Sequence[Tensor]) -> None:
-        """Bring a model that was exported, of the runtime's format.
+    def add_file(self, name: str, file: Path, shapes: Shapes) -> None:
+        """Take a model file of the runtime's format as it is, to be timed under ``name``.
+
+        Args:
+            name: under which :meth:`time` returns its time.
+            file: where it lies.
+            shapes: of its inputs, batch included.
 
         Raises:
             ProxylessError: it cannot be run, where that is tried at once; names the file.
         """
-        with self._naming(str(model)):
-            self._add_file(name, model, inputs)
-        self.called[name] = str(model)
+        with self._naming(str(file)):
+            self._add_file(name, file, shapes, str(file))
 
     @abstractmethod
-    def _add(self, name: str, module: nn.Module, inputs: Sequence[Tensor]) -> None: ...
+    def _add(self, name: str, module: nn.Module, shapes: Shapes, called: str) -> None: ...
 
     @abstractmethod
-    def _add_file(self, name: str, model: Path, inputs: Sequence[Tensor]) -> None: ...
+    def _add_file(self, name: str, file: Path, shapes: Shapes, called: str) -> None: ...
+
+    def _on_device(self, called: str) -> str:
+        return f"{called} on {self.device.name} ({self.device.runtime})"
 
     @contextmanager
     def _naming(self, called: str) -> Iterator[None]:
         try:
             yield
         except ProxylessError as error:
-            device = self.device
-            raise ProxylessError(f"{called} on {device.name} ({device.runtime}): {error}") from error.__cause__
+            raise ProxylessError(f"{self._on_device(called)}: {error}") from error.__cause__
 
     @abstractmethod
     def effort(self, wanted: Effort) -> Effort:
-        """What of ``wanted`` applies here."""
+        """Return what of the ``wanted`` effort this device can be timed with."""
 
     @abstractmethod
     def time(
@@ -98,7 +93,7 @@ class Bench(ABC):
         on_round: Callable[[Round], None] = lambda done: None,
         advance: Callable[[float], None] = lambda share: None,
     ) -> tuple[dict[str, Interval], Conditions]:
-        """Time everything brought, see :func:`proxyless.latency.timing.repeated_loading.time_loadings`.
+        """Time everything added; see :func:`proxyless.latency.timing.repeated_loading.time_loadings`.
 
         Raises:
             ProxylessError: a module cannot be run; names it, the device and the reason.
@@ -106,9 +101,10 @@ class Bench(ABC):
 
 
 @contextmanager
-def bench(device: Device) -> Iterator[Bench]:
-    """A bench for ``device``, cleared away afterwards. PyTorch runs on one thread meanwhile: its waiting threads would
-    disturb the clock.
+def timing_session(device: Device) -> Iterator[Session]:
+    """Open a session on ``device``, and clear up after it.
+
+    PyTorch runs on one thread meanwhile: its waiting threads would disturb the clock.
 
     Raises:
         ProxylessError: the device has more threads than there are cores, or its runtime cannot be used here.
@@ -122,27 +118,36 @@ def bench(device: Device) -> Iterator[Bench]:
     torch.set_num_threads(1)
     try:
         with ExitStack() as stack:
-            if isinstance(program, Converting):
-                yield _Apart(program, device, stack.enter_context(files.scratch()))
+            if isinstance(program, Converting) and _can_be_imported(type(program)):
+                yield _InWorkers(program, device, stack.enter_context(files.scratch()))
             else:
                 stack.enter_context(steady(device.threads))
-                yield _Here(program, device)
+                yield _InThisProcess(program, device)
     finally:
         torch.set_num_threads(threads)
 
 
-class _Here(Bench):
-    """In this process, loaded once: what is no file, and on a GPU what takes long to load."""
+def _can_be_imported(kind: type[Runtime]) -> bool:
+    """Tell whether another process can import a class, as it cannot one of a notebook, a script or a function."""
+    with suppress(pickle.PicklingError, AttributeError):
+        pickle.dumps(kind)
+        return kind.__module__ != "__main__"
+    return False
+
+
+class _InThisProcess(Session):
+    """What is no file, and what takes long to load, as on a GPU: loaded once, and timed in this process."""
 
     def __init__(self, program: Runtime, device: Device) -> None:
         super().__init__(program, device)
         self.prepared: dict[str, Prepared] = {}
 
-    def _add(self, name: str, module: nn.Module, inputs: Sequence[Tensor]) -> None:
-        self.prepared[name] = self.program.prepare(module, inputs, self.device)
+    def _add(self, name: str, module: nn.Module, shapes: Shapes, called: str) -> None:
+        self.prepared[name] = self.program.prepare(module, example_inputs(shapes), self.device)
 
-    def _add_file(self, name: str, model: Path, inputs: Sequence[Tensor]) -> None:
-        self.prepared[name] = self.program.load(model, _arrays(inputs), self.device)
+    def _add_file(self, name: str, file: Path, shapes: Shapes, called: str) -> None:
+        inputs = [x.numpy() for x in example_inputs(shapes)]
+        self.prepared[name] = self.program.load(file, inputs, self.device)
 
     def effort(self, wanted: Effort) -> Effort:
         return replace(wanted, loadings=1)
@@ -158,25 +163,24 @@ class _Here(Bench):
         return time_interleaved(self.prepared, self.effort(effort), history=history, on_round=on_round, advance=advance)
 
 
-class _Apart(Bench):
-    """In processes of their own, one for each loading."""
+class _InWorkers(Session):
+    """Model files, which are loaded and timed in a new process for each loading."""
 
     program: Converting
 
-    def __init__(self, program: Converting, device: Device, folder: Path) -> None:
+    def __init__(self, program: Converting, device: Device, scratch: Path) -> None:
         super().__init__(program, device)
-        self.folder = folder
-        self.models: dict[str, dict[str, str]] = {}
+        self.scratch = scratch
+        self.models: dict[str, Model] = {}
 
-    def _add(self, name: str, module: nn.Module, inputs: Sequence[Tensor]) -> None:
-        path = self.folder / f"{len(self.models)}.model"
-        path.write_bytes(self.program.convert(module, inputs, self.device))
-        self._add_file(name, path, inputs)
+    def _add(self, name: str, module: nn.Module, shapes: Shapes, called: str) -> None:
+        file = self.scratch / f"{len(self.models)}.model"
+        file.write_bytes(self.program.convert(module, example_inputs(shapes), self.device))
+        self._add_file(name, file, shapes, called)
 
-    def _add_file(self, name: str, model: Path, inputs: Sequence[Tensor]) -> None:
-        arrays = f"{len(self.models)}.npz"
-        np.savez(self.folder / arrays, *_arrays(inputs))
-        self.models[name] = {"name": name, "file": str(model.absolute()), "inputs": arrays}
+    def _add_file(self, name: str, file: Path, shapes: Shapes, called: str) -> None:
+        inputs = tuple(Input(*both) for both in zip(input_names(len(shapes)), shapes, strict=True))
+        self.models[name] = Model(self._on_device(called), file.absolute(), inputs)
 
     def effort(self, wanted: Effort) -> Effort:
         return wanted
@@ -189,67 +193,7 @@ class _Apart(Bench):
         on_round: Callable[[Round], None] = lambda done: None,
         advance: Callable[[float], None] = lambda share: None,
     ) -> tuple[dict[str, Interval], Conditions]:
-        return time_loadings(list(self.models), self._load, effort, history=history, on_round=on_round, advance=advance)
-
-    def _load(
-        self,
-        order: Sequence[str],
-        effort: Effort,
-        on_round: Callable[[Round], None],
-        advance: Callable[[float], None],
-    ) -> None:
-        """One loading; see :class:`proxyless.latency.timing.repeated_loading.Loading`."""
-        plan = {"device": asdict(self.device), "effort": asdict(effort), "models": [self.models[n] for n in order]}
-        (self.folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")
-        loaded, name, finished = 0, "", False
-        with _worker(self.folder) as (process, errors):
-            assert process.stdout
-            for line in process.stdout:
-                event: dict[str, Any] = json.loads(line)
-                if "loading" in event:
-                    name = event["loading"]
-                    advance(LOAD_SHARE * loaded / len(order))
-                    loaded += 1
-                elif "bursts" in event:
-                    on_round(Round(event["bursts"], event["other_cores"], held=Held(**event["held"])))
-                elif "share" in event:
-                    advance(LOAD_SHARE + (1 - LOAD_SHARE) * event["share"])
-                elif "mistake" in event:
-                    with self._naming(self.called[name]):
-                        raise ProxylessError(event["mistake"])
-                finished = finished or "finished" in event
-            code = process.wait()
-        if finished and code == 0:
-            return
-        # What it was running when it ended is not known once all are loaded.
-        what = self.called[name] if name and loaded < len(order) else f"one of {len(order)} modules"
-        with self._naming(what):
-            raise ProxylessError(f"cannot be run by {RUNTIMES.get(self.device.runtime).title}: {_end(code, errors)}")
-
-
-@contextmanager
-def _worker(folder: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A process that carries out the plan in ``folder``, and the file of what it writes to standard error."""
-    # It finds modules where this process does, whatever has been done to the path here.
-    found = f"import sys; sys.path[:] = {sys.path!r}"
-    code = f"{found}; from proxyless.latency.timing.worker import main; main({str(folder)!r})"
-    errors = folder / "errors.txt"
-    with errors.open("wb") as file:
-        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=file, text=True)
-    try:
-        yield process, errors
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def _end(code: int, errors: Path) -> str:
-    """Why a process ended, in words: the signal, or the last line that it wrote."""
-    if code < 0:
-        return f"its process ended by {signal.Signals(-code).name}"
-    lines = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else f"its process ended with exit code {code}"
-
-
-def _arrays(inputs: Sequence[Tensor]) -> list[NDArray[np.float32]]:
-    return [x.numpy() for x in inputs]
+        load = RuntimeLoader(type(self.program), self.device)
+        title = RUNTIMES.get(self.device.runtime).title
+        workers = Workers(self.models, load, title, self.device.threads, self.scratch)
+        return time_loadings(list(self.models), workers, effort, history=history, on_round=on_round, advance=advance)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from proxyless.export.onnx_session import imported, input_names, session
+from proxyless.export.onnx_session import input_names
 from proxyless.latency.device import Device, Precision
 from proxyless.latency.runtimes import Format, check_precision, failing_as
-from proxyless.latency.timing.clock import wall_clock_ms
+from proxyless.latency.timing.onnx_models import OnnxModel
+from proxyless.machine.onnx_runtime import import_onnxruntime, open_session
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,7 +29,7 @@ class OnnxRuntimeCpu:
     format = Format.ONNX
 
     def version(self) -> str:
-        return str(imported().__version__)
+        return str(import_onnxruntime().__version__)
 
     def convert(self, module: nn.Module, inputs: Sequence[Tensor], device: Device) -> bytes:
         from proxyless.export.onnx import to_onnx
@@ -41,28 +42,16 @@ class OnnxRuntimeCpu:
         with failing_as(f"{type(module).__name__} cannot be quantised for ONNX Runtime"):
             return quantized(model, [[x.numpy() for x in inputs]])
 
-    def prepare(self, module: nn.Module, inputs: Sequence[Tensor], device: Device) -> _Session:
+    def prepare(self, module: nn.Module, inputs: Sequence[Tensor], device: Device) -> OnnxModel:
         model = self.convert(module, inputs, device)
         with failing_as(f"{type(module).__name__} cannot be run by ONNX Runtime"):
-            return _Session(session(model, threads=device.threads), [x.numpy() for x in inputs])
+            return _opened(model, [x.numpy() for x in inputs], device)
 
-    def load(self, model: Path, inputs: Sequence[NDArray[np.float32]], device: Device) -> _Session:
+    def load(self, model: Path, inputs: Sequence[NDArray[np.float32]], device: Device) -> OnnxModel:
         with failing_as("cannot be run by ONNX Runtime"):
-            return _Session(session(model, threads=device.threads), inputs)
+            return _opened(model.read_bytes(), inputs, device)
 
 
-class _Session:
-    def __init__(self, session: Any, inputs: Sequence[NDArray[np.float32]]) -> None:
-        self.session = session
-        # A module that does not read an input, such as Zero, has lost it in the export.
-        used = {value.name for value in session.get_inputs()}
-        named = zip(input_names(len(inputs)), inputs, strict=True)
-        self.feed = {name: array for name, array in named if name in used}
-        self.outputs()
-
-    def times_ms(self, count: int) -> NDArray[np.float64]:
-        return wall_clock_ms(lambda: self.session.run(None, self.feed), count)
-
-    def outputs(self) -> list[NDArray[Any]]:
-        found: list[NDArray[Any]] = self.session.run(None, self.feed)
-        return found
+def _opened(content: bytes, inputs: Sequence[NDArray[np.float32]], device: Device) -> OnnxModel:
+    named = zip(input_names(len(inputs)), inputs, strict=True)
+    return OnnxModel(open_session(content, threads=device.threads), dict(named))

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from proxyless.errors import ProxylessError
 from proxyless.export.onnx import to_onnx
-from proxyless.export.onnx_session import imported, input_names
+from proxyless.export.onnx_session import input_names
 from proxyless.latency.device import Device, Precision
 from proxyless.latency.runtimes import RUNTIMES, Format, check_precision, failing_as
 from proxyless.latency.timing.clock import wall_clock_ms
+from proxyless.machine.onnx_runtime import CPU, Provider, import_onnxruntime, open_session
 
 
 class OnnxRuntimeCuda:
@@ -30,7 +31,7 @@ class OnnxRuntimeCuda:
     provider = "CUDAExecutionProvider"
 
     def version(self) -> str:
-        onnxruntime = imported()
+        onnxruntime = import_onnxruntime()
 
         if self.provider not in onnxruntime.get_available_providers():
             raise ProxylessError(
@@ -57,24 +58,10 @@ class OnnxRuntimeCuda:
         return half(model) if device.precision is Precision.FLOAT16 else model
 
     def _bound(self, model: bytes, inputs: Sequence[NDArray[np.float32]], device: Device) -> _Bound:
-        onnxruntime = imported()
-
         check_precision(device, Precision.FLOAT32, Precision.FLOAT16)
         self.version()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = device.threads
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.force_spinning_stop", "1")  # its threads, of the sessions beside it
-        providers = [*self.providers(device), "CPUExecutionProvider"]
-        session = onnxruntime.InferenceSession(
-            self.converted(model, device), options, providers=providers, enable_fallback=0
-        )
-        # Where a library is missing or of another version, it goes on with the next provider and only logs it.
-        if session.get_providers()[0] != self.provider:
-            raise ProxylessError(
-                f"{_title(device)} cannot be loaded: its libraries (CUDA, cuDNN, TensorRT) are missing or of other"
-                f" versions than ONNX Runtime {onnxruntime.__version__} needs"
-            )
+        providers: list[Provider] = [*self.providers(device), CPU]
+        session = open_session(self.converted(model, device), threads=device.threads, providers=providers)
         return _Bound(session, inputs)
 
 
@@ -103,7 +90,7 @@ class _Bound:
     """A session with its inputs in the GPU's memory, and outputs that are written to the same place every time."""
 
     def __init__(self, session: Any, inputs: Sequence[NDArray[np.float32]], memory: str = "cuda") -> None:
-        onnxruntime = imported()
+        onnxruntime = import_onnxruntime()
 
         self.session = session
         self.binding = session.io_binding()
@@ -141,6 +128,6 @@ def half(model: bytes) -> bytes:
     """The ONNX ``model`` with weights, activations, inputs and outputs in float16."""
     import onnx
 
-    convert = imported("onnxruntime.transformers.float16").convert_float_to_float16
+    convert = import_onnxruntime("onnxruntime.transformers.float16").convert_float_to_float16
     converted: bytes = convert(onnx.load_from_string(model)).SerializeToString()
     return converted

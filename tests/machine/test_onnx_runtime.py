@@ -51,7 +51,7 @@ def test_a_process_without_a_home_writes_nothing_and_prints_nothing(code, tmp_pa
 
 def test_the_users_own_choice_is_kept():
     code = (
-        "import os; from proxyless.export.onnxruntime_import import import_onnxruntime;"
+        "import os; from proxyless.machine.onnx_runtime import import_onnxruntime;"
         "import_onnxruntime(); print(os.environ['ORT_DISABLE_TELEMETRY'])"
     )
     for given, seen in ((None, "1"), ("0", "0")):
