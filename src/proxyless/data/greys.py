@@ -1,34 +1,35 @@
-"""The range of values in greys of 16 and 32 bits, which files do not state: a camera's 12 bits in a file of 16, say."""
+"""Finds the range of values in greys of 16 and 32 bits.
+
+Files do not state it: the 12 bits of a camera may stand in a file of 16 bits.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from proxyless.data.decoding import DEEP_MODES, GreyRange, deep_values, without_warnings
-from proxyless.machine.system import usable_cores
+from proxyless.data.decoding import DEEP_MODES, GreyRange, deep_values
+from proxyless.data.threads import on_each
 
-CHUNK = 32  # files a thread takes at a time
-OUTSIDE = 0.001  # share of an image's pixels above, and below, that may be hot or dead ones
+OUTSIDE = 0.001  # share of the pixels at either end that may be hot or dead
 
 
 def range_of(root: Path, names: Sequence[str]) -> GreyRange | None:
-    """The lowest and highest value of the 16- and 32-bit greys among files below ``root``; None where there are none.
+    """Find the lowest and highest value of the 16- and 32-bit greys among files.
 
-    The darkest and brightest thousandth of each image does not count, so that one hot pixel does not leave the others
-    a few levels. It depends on the set of images alone, not on their order.
+    The darkest and brightest thousandth of each image does not count: one hot pixel would otherwise leave only a few
+    levels for all others. The result depends on the set of images alone, not on their order.
+
+    Args:
+        root: The folder that the files lie below.
+        names: The files.
+
+    Returns:
+        The two values, or None where there are no such greys.
     """
-    pool = ThreadPoolExecutor(usable_cores())
-    try:
-        parts = (names[start : start + CHUNK] for start in range(0, len(names), CHUNK))
-        with without_warnings():
-            ends = pool.map(lambda part: [_ends(root / name) for name in part], parts)
-            found = [one for part in ends for one in part if one is not None]
-    finally:
-        pool.shutdown(cancel_futures=True)  # so that an interrupt does not wait for all the files
+    found = [ends for ends in on_each(_ends, root, names) if ends is not None]
     if not found:
         return None
     low, high = min(low for low, _ in found), max(high for _, high in found)
@@ -36,7 +37,7 @@ def range_of(root: Path, names: Sequence[str]) -> GreyRange | None:
 
 
 def _ends(path: Path) -> GreyRange | None:
-    """Lowest and highest value of a file, but for its outermost pixels; None where it is another kind of image."""
+    """Find the lowest and highest value of one file, without its extremes; None for other kinds of images."""
     from PIL import Image
 
     try:
@@ -45,7 +46,7 @@ def _ends(path: Path) -> GreyRange | None:
                 return None
             values = deep_values(image)
             hidden = image.info.get("transparency")
-    except Exception:  # as in read_image, which is the one to report the damage
+    except Exception:  # a damaged file, which read_image reports
         return None
     values = values[np.isfinite(values) & (values != hidden)]
     if not values.size:

@@ -119,7 +119,7 @@ class Files:
     def _read(self, index: int) -> Image.Image:
         path = self.root / str(self.names[index])
         self.reading = f"{path} has been read"  # asked for by one who waits
-        image = self.kind.read(path)
+        image, _ = self.kind.read(path)
         self.reading = ""
         return image
 

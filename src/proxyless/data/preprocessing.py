@@ -25,7 +25,6 @@ import numpy as np
 from proxyless.data.decoding import (
     GreyRange,
     Rule,
-    read_image,
     read_image_and_kind,
     to_array,
     to_channels,
@@ -80,12 +79,8 @@ class Squares:
         if len(ends) != 2 or not -np.inf < ends[0] < ends[1] < np.inf:
             raise ProxylessError(f"grey_range {self.grey_range} given; it needs two values, a lower and a higher one")
 
-    def read(self, path: Path) -> Image.Image:
-        """The whole image of a file, upright, in mode L or RGB; see :func:`read_image`."""
-        return read_image(path, self.channels, self.grey_range, self.rule)
-
-    def read_with_kind(self, path: Path, content: bytes | None) -> tuple[Image.Image, bool]:
-        """The same, and whether the file holds colours; ``content``: its bytes, where they have been read."""
+    def read(self, path: Path, content: bytes | None = None) -> tuple[Image.Image, bool]:
+        """Read the whole image of a file; see :func:`read_image_and_kind`."""
         return read_image_and_kind(path, self.channels, self.grey_range, self.rule, content)
 
     def convert(self, image: Image.Image) -> Image.Image:
@@ -128,14 +123,13 @@ class Preprocessing:
         """
         return self.normalise(self.pixels(image))
 
+    @without_warnings()
     def pixels(self, image: Image.Image | np.ndarray | str | Path) -> np.ndarray:
         """The resized and cropped image before normalisation, uint8 (channels, image_size, image_size)."""
         squares = self.squares
         if isinstance(image, str | Path):
-            with without_warnings():
-                return squares.cut(squares.read(Path(image)))
-        with without_warnings():
-            return squares.cut(squares.convert(_image(image) if isinstance(image, np.ndarray) else image))
+            return squares.cut(squares.read(Path(image))[0])
+        return squares.cut(squares.convert(_image(image) if isinstance(image, np.ndarray) else image))
 
     def normalise(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 (..., channels, height, width) as float32 with mean and std taken out."""

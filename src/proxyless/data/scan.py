@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,16 +15,15 @@ import numpy as np
 import torch
 
 from proxyless.data.augmentation import SMALL
-from proxyless.data.decoding import Header, read_header, without_warnings
+from proxyless.data.decoding import Header, read_header
 from proxyless.data.fingerprints import digest, digest_of_file
 from proxyless.data.folder import FileList
 from proxyless.data.pixels import Block, Pixels, Ragged
 from proxyless.data.preprocessing import Squares, shrink
+from proxyless.data.threads import on_each
 from proxyless.errors import ProxylessError
-from proxyless.machine.system import usable_cores
 
 SAMPLE = 1000  # headers read to choose image size and channels
-CHUNK = 32  # files a thread takes at a time
 LARGEST_DEFAULT = 224
 # Random crops keep 0.675 of the area on average, which is 0.82 of a side. Images that are stored this much larger than
 # the network needs them are not enlarged again after the crop.
@@ -138,50 +136,36 @@ def scan(
         keep: Keep the pixels.
         advance: Called with the number of files that have been decoded since the last call.
     """
-    image_size = kind.image_size
+    side = kind.image_size
 
-    def see(name: str) -> _Seen:
-        path = root / name
-        # A file is read from disk once, for its digest and for its pixels; a huge file is not held in memory.
-        content = path.read_bytes() if path.stat().st_size <= LARGEST_HELD else None
-        image, colour = kind.read_with_kind(path, content)
-        square = kind.cut(image)
-        pixels = square if keep else None
-        if keep and training and image_size >= SMALL and image.size != (image_size, image_size):
-            pixels = shrink(image, math.ceil(OVERSIZE * image_size))
-        fingerprint = (digest_of_file(path) if content is None else digest(content), digest(square))
+    def decode(path: Path) -> _Seen | str:
+        try:
+            # A file is read from disk once, for its digest and for its pixels; a huge file is not held in memory.
+            content = path.read_bytes() if path.stat().st_size <= LARGEST_HELD else None
+            image, colour = kind.read(path, content)
+            square = kind.cut(image)
+            pixels = square if keep else None
+            if keep and training and side >= SMALL and image.size != (side, side):
+                pixels = shrink(image, math.ceil(OVERSIZE * side))
+            fingerprint = (digest_of_file(path) if content is None else digest(content), digest(square))
+        except ProxylessError as error:
+            return str(error)
+        except OSError as error:
+            return f"{path}: cannot be read ({error.strerror or error})"
         return _Seen(pixels, Moments.of(square) if training else NO_MOMENTS, fingerprint, colour)
-
-    def work(names: Sequence[str]) -> list[_Seen | str]:
-        results: list[_Seen | str] = []
-        for name in names:
-            try:
-                results.append(see(name))
-            except ProxylessError as error:
-                results.append(str(error))
-            except OSError as error:
-                results.append(f"{root / name}: cannot be read ({error.strerror or error})")
-        return results
 
     outcome = Scan(files)
     fingerprints = []
-    chunks = [files.names[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
-    pool = ThreadPoolExecutor(usable_cores())
-    try:
-        with without_warnings():
-            for names, results in zip(chunks, pool.map(work, chunks), strict=True):
-                for name, result in zip(names, results, strict=True):
-                    if isinstance(result, str):
-                        outcome.damaged[name] = result
-                        continue
-                    fingerprints.append(result.fingerprint)
-                    outcome.colour += result.colour
-                    if result.pixels is not None:
-                        outcome.images.append(result.pixels)
-                    outcome.moments += result.moments
-                advance(len(names))
-    finally:
-        pool.shutdown(cancel_futures=True)  # so that Ctrl-C does not wait for all the files
+    for name, result in zip(files.names, on_each(decode, root, files.names), strict=True):
+        if isinstance(result, str):
+            outcome.damaged[name] = result
+        else:
+            fingerprints.append(result.fingerprint)
+            outcome.colour += result.colour
+            outcome.moments += result.moments
+            if result.pixels is not None:
+                outcome.images.append(result.pixels)
+        advance(1)
     outcome.files = files.without(outcome.damaged)
     outcome.fingerprints = np.array(fingerprints, np.uint64).reshape(-1, 2)
     return outcome
@@ -230,9 +214,8 @@ def sample_headers(root: Path, files: FileList) -> list[Header]:
     for label in np.unique(files.labels):
         members = np.flatnonzero(files.labels == label)
         chosen += rng.choice(members, math.ceil(share * len(members)), replace=False).tolist()
-    with without_warnings(), ThreadPoolExecutor(usable_cores()) as pool:
-        headers = pool.map(read_header, [root / files.names[number] for number in sorted(chosen)])
-        return [header for header in headers if header is not None]
+    headers = on_each(read_header, root, [files.names[number] for number in sorted(chosen)])
+    return [header for header in headers if header is not None]
 
 
 def usual_size(headers: Sequence[Header]) -> int:
