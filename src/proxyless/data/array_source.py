@@ -67,7 +67,7 @@ def load_arrays(source: str, published: PublishedSet, settings: LoadSettings) ->
 
 @dataclass(frozen=True)
 class _Prepared:
-    """Squares uint8 (images, channels, size, size), their labels int64 and digests uint64 (images,)."""
+    """Squares uint8 (images, channels, size, size), their labels int64 (images,) and digests uint64 (images,)."""
 
     block: np.ndarray
     labels: np.ndarray

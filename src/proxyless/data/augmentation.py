@@ -18,13 +18,16 @@ SMALL = 64  # pixels: below it images are shifted, from it on cropped and resize
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to a training image, at random, before normalisation.
+    """What is done to a training image at random, before normalisation.
 
-    ``min_scale``: crop a random part of at least this share of the area, resized back (None: no such crop);
-    ``padding``: otherwise, shift by up to so many pixels in each direction, black coming in; ``flip``: mirror
-    every second image left to right; ``color_jitter``: change brightness, contrast and saturation by up to
-    this share; ``cutout``: side in pixels of a square set to the mean (0: none), which may lie partly outside
-    as in the paper of that name.
+    Args:
+        padding: Where images are not cropped: shift by up to so many pixels in each direction; the border becomes
+            black.
+        min_scale: Crop a random part of at least this share of the area, and resize it back; None: do not crop.
+        flip: Mirror every second image left to right.
+        color_jitter: Change brightness, contrast and saturation by up to this share.
+        cutout: Side in pixels of a square that is set to the mean, and may lie partly outside, as in the paper of that
+            name (DeVries and Taylor, 2017); 0: none.
     """
 
     padding: int = 0
@@ -43,8 +46,10 @@ class Augmentation:
 
     @classmethod
     def standard(cls, image_size: int, channels: int, *, flip: bool = True) -> Augmentation:
-        """The usual augmentation: a shift by an eighth below 64 pixels, else a random resized crop and, in
-        colour, mild jitter.
+        """Return the usual augmentation for images of this size.
+
+        Below 64 pixels this is a shift by up to an eighth; above, a random resized crop and, for images in colour, mild
+        jitter.
         """
         if image_size < SMALL:
             return cls(padding=image_size // 8, flip=flip)
@@ -52,21 +57,25 @@ class Augmentation:
 
     @property
     def per_image(self) -> bool:
-        """Whether images are changed one by one, which takes long enough for worker processes to pay."""
+        """Whether images are changed one by one, which is slow enough that worker processes help."""
         return self.min_scale is not None or self.color_jitter > 0
 
     def prepare(self) -> None:
-        """Import what changing images takes, which would otherwise be with the first of them."""
+        """Import what is needed now, not with the first image."""
         if self.per_image:
             import torchvision.transforms.v2  # noqa: F401
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-able data."""
+        """Return it as JSON-able data."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Augmentation:
-        """The inverse of :meth:`to_dict`."""
+        """Read what :meth:`to_dict` gave.
+
+        Raises:
+            ProxylessError: Settings are unknown or impossible.
+        """
         try:
             return cls(**data)
         except TypeError as error:
@@ -76,8 +85,17 @@ class Augmentation:
 def augment(
     pixels: Pixels, indices: np.ndarray, image_size: int, augmentation: Augmentation, rng: np.random.Generator
 ) -> torch.Tensor:
-    """The images ``indices`` changed at random: uint8 (len(indices), channels, image_size, image_size).
-    Cut-out comes later.
+    """Change images at random; cut-out comes later, after normalisation.
+
+    Args:
+        pixels: All images of the split.
+        indices: Those that are wanted, int64 (batch,).
+        image_size: Side of the result in pixels.
+        augmentation: What is done to them.
+        rng: Source of all random numbers.
+
+    Returns:
+        uint8 (batch, channels, image_size, image_size).
     """
     count = len(indices)
     if augmentation.per_image:
@@ -94,12 +112,16 @@ def augment(
 
 
 def shift(images: torch.Tensor, top: torch.Tensor, left: torch.Tensor, padding: int) -> torch.Tensor:
-    """Pad images (batch, channels, height, width) with zeros, then cut each back to its size from row
-    ``top``, column ``left``.
+    """Pad images with zeros, then cut each of them out again at a place of its own.
 
-    Own code because torchvision's transforms draw once for a whole batch and image by image take many times as long.
-    Every possible crop is a view of the
-    padded batch, so one index picks them all.
+    torchvision's transforms draw one place for a whole batch, and take many times as long image by image. Here every
+    possible crop is a view of the padded batch, and one index picks all of them.
+
+    Args:
+        images: (batch, channels, height, width).
+        top: First row of each crop in the padded image, int64 (batch,).
+        left: First column of each crop, int64 (batch,).
+        padding: Pixels added on each side.
     """
     height, width = images.shape[-2:]
     padded = torch.nn.functional.pad(images, (padding,) * 4)
@@ -108,8 +130,12 @@ def shift(images: torch.Tensor, top: torch.Tensor, left: torch.Tensor, padding: 
 
 
 def cut_out(images: torch.Tensor, side: int, rng: np.random.Generator) -> torch.Tensor:
-    """Set a square of ``side`` pixels, centred at a random pixel, to 0 in normalised images (batch, channels,
-    height, width).
+    """Set a square of ``side`` pixels, centred at a random pixel, to 0 in each image.
+
+    Args:
+        images: Normalised, (batch, channels, height, width).
+        side: In pixels.
+        rng: Source of the places.
     """
     height, width = images.shape[-2:]
     inside = []
@@ -142,10 +168,9 @@ def _one_by_one(
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Let torchvision, which knows no generators, draw from ``seed``, and leave PyTorch's generators as they
-    were.
+    """Let torchvision draw from ``seed``, then restore PyTorch's generator.
 
-    ``torch.manual_seed`` would also reset those of the GPUs.
+    torchvision takes no generator of its own. ``torch.manual_seed`` would also reset the generators of GPUs.
     """
     state = torch.get_rng_state()
     torch.default_generator.manual_seed(seed)

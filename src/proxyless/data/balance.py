@@ -1,4 +1,4 @@
-"""Classes of very different numbers of images: by what they count for more, in loss or in batches."""
+"""Gives small classes more weight, in the loss or in the batches."""
 
 from __future__ import annotations
 
@@ -7,28 +7,32 @@ from collections.abc import Sequence
 import numpy as np
 
 UNEVEN = 10
-"""Times the images of the smallest class that the largest must have more than, for classes to be balanced unasked."""
+"""Where the largest class has more than so many times the images of the smallest, classes are balanced by default."""
 
 
 def uneven(counts: Sequence[int]) -> bool:
-    """Whether classes with so many training images differ by more than 10 to 1."""
+    """Say whether the largest class has more than 10 times the images of the smallest."""
     return max(counts) > UNEVEN * min(counts)
 
 
 def class_weights(counts: Sequence[int]) -> tuple[float, ...]:
-    """Weights of the classes in the loss, inversely to their training images; 1 for classes of equal size."""
+    """Return weights for the loss, inversely proportional to the images of a class; 1 where all are equal."""
     total = sum(counts)
     return tuple(total / (len(counts) * max(1, count)) for count in counts)
 
 
 def balanced_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """An epoch in which every class has the same number of images, or one more or less: int64 (images,).
+    """Order the images of an epoch so that every class has equally many, give or take one.
 
-    It is as long as one of all images. Those of a small class come several times, each as often as the others of its
-    class or once more; of a large class some are left out, drawn anew in each epoch.
+    The epoch is as long as one of all images. Images of a small class come several times; of a large class some are
+    left out, others in each epoch.
 
     Args:
-        labels: of the images, int64 (images,).
+        labels: int64 (images,).
+        rng: Source of the order.
+
+    Returns:
+        Indices of images, int64 (images,).
     """
     classes = rng.permutation(np.unique(labels))
     share, rest = divmod(len(labels), len(classes))

@@ -1,4 +1,4 @@
-"""The batches of search, training and evaluation: loaded, and brought to where they are computed on."""
+"""Loads the batches of search, training and evaluation, and moves them to the processor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from proxyless.data import Batch, ImageData, pool_of
 class Batches:
     """The data set as search and training want it: on the right processor, in the layout that is fast there.
 
-    Worker processes, where there are any, live from the first batch to :meth:`close`.
+    Worker processes, if there are any, live from the first batch to :meth:`close`.
+
+    Args:
+        images: The data set.
+        batch_size: Images of a batch.
+        seed: Of order and augmentation.
+        processor: Where batches are moved to.
+        balanced: Whether every class comes equally often in the steps of weights and architecture.
+        note: Called with a line of text when worker processes fail; prints it unless given.
     """
 
     def __init__(
@@ -26,13 +34,10 @@ class Batches:
         balanced: bool = False,
         note: Callable[[str], None] | None = None,
     ) -> None:
-        """``balanced``: in steps of weights and architecture, every class comes equally often. ``note``: told in a
-        line of worker processes that fail; standard error unless given.
-        """
         self.images, self.batch_size, self.processor = images, batch_size, processor
         self._train = images.endless("train", batch_size=batch_size, augment=True, seed=seed, balanced=balanced)
         self._held_out = images.endless("valid", batch_size=batch_size, seed=seed, balanced=balanced)
-        # Shuffled, since a supernet's norms use the statistics of each batch and folders come class by class.
+        # Shuffled: the norms of a supernet use the statistics of each batch, and a folder lists class after class.
         self._valid = images.batches("valid", batch_size=2 * batch_size, shuffle=True, drop_last=False, seed=seed)
         self._test = images.batches("test", batch_size=2 * batch_size)
         self._pool = pool_of(
@@ -61,9 +66,11 @@ class Batches:
             )
 
     def train(self, epoch: int) -> Iterator[Batch]:
+        """Iterate over the augmented training batches of an epoch."""
         return self._ready(self._pool.batches("train", self._train.epoch(epoch)))
 
     def held_out(self, start: int) -> Iterator[Batch]:
+        """Iterate without end over batches of held-out images, from number ``start`` on."""
         if start != self._next_held_out:
             self._endless = self._ready(self._pool.batches("held_out", itertools.count(start)))
             self._next_held_out = start
@@ -72,10 +79,13 @@ class Batches:
             yield next(self._endless)
 
     def valid(self) -> Iterator[Batch]:
+        """Iterate over all held-out images once."""
         return self._ready(self._pool.batches("valid", range(len(self._valid))))
 
     def test(self) -> Iterator[Batch]:
+        """Iterate over all test images once."""
         return self._ready(self._pool.batches("test", range(len(self._test))))
 
     def steps(self) -> int:
+        """Return the number of training batches of an epoch."""
         return max(1, len(self.images.train) // self.batch_size)

@@ -1,4 +1,4 @@
-"""Reading image files of any common kind into upright 8-bit grey or RGB images."""
+"""Reads image files of any common kind as upright 8-bit grey or RGB images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from proxyless.errors import ProxylessError
 if TYPE_CHECKING:
     from PIL import Image
 
-SUFFIXES_BEFORE = frozenset(  # of the files that version 0.1 saw
+SUFFIXES_BEFORE = frozenset(  # of the files that version 0.1 took for images
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
 )
 DEEP_MODES = frozenset(("I", "I;16", "I;16B", "I;16L", "I;16N", "F"))  # greys of 16 or 32 bits
@@ -32,13 +32,13 @@ GreyRange = tuple[float, ...]
 
 
 class Rule(Enum):
-    """How an image becomes a square of 8-bit pixels, by what a record says of its transparency."""
+    """How an image becomes a square of 8-bit pixels; the value is what a record says of transparency."""
 
     PILLOW = "composited on white"
-    """The central square, as by ``ImageOps.fit``; transparent areas white, as a person would see them on a page."""
+    """The central square, as by ``ImageOps.fit``; transparent areas become white, as on a page."""
     TORCHVISION = "dropped"
-    """Of version 0.1: the shorter side resized first, then the centre cut out; transparent areas show what they hide.
-    Kept for networks that were trained so."""
+    """The shorter side is resized first, then the centre is cut out; transparency is ignored. Version 0.1 did so, and
+    networks that it trained still need it."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,17 @@ class Header:
     height: int
     grey: bool
     upper_bits: bool = False
-    """Whether Pillow reads the upper 8 of 16 bits a colour, as it does of all but greys."""
+    """Whether colours have 16 bits, of which Pillow reads the upper 8."""
     several: bool = False
     """Whether there are more pictures in the file, such as pages of a stack or frames of an animation."""
 
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """What Pillow warns of (large images, odd EXIF blocks, transparency in palettes) is not for a user's terminal:
-    whether an image is usable is told otherwise. Python's filters are of the whole process: around a pool of threads,
-    not in one of them.
+    """Silence the warnings of Pillow about large images, odd EXIF blocks and transparency in palettes.
+
+    Whether an image is usable is reported in other ways. Python's filters hold for the whole process: this goes around
+    a pool of threads, not into one of them.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -66,35 +67,38 @@ def without_warnings() -> Iterator[None]:
 
 
 def read_header(path: Path) -> Header | None:
-    """Size and kind of an image file without decoding it; None where the file cannot be opened as an image."""
+    """Read size and kind of an image file without decoding it; None where it cannot be opened as an image."""
     from PIL import Image
 
     try:
         with Image.open(path) as image:
-            deep = ";16" in str(getattr(image, "tile", ""))  # the names of what decodes it
+            deep = ";16" in str(getattr(image, "tile", ""))  # names the decoder, such as RGB;16B
             upper_bits = deep and image.mode not in DEEP_MODES
             return Header(image.width, image.height, image.mode in GREY_MODES, upper_bits, _goes_on(image))
-    except Exception:  # as in read_image, which is the one to report the damage
+    except Exception:  # a damaged file, which read_image reports
         return None
 
 
 def _goes_on(image: Image.Image) -> bool:
-    """Whether there is a second picture in a file. Not by ``n_frames``, which reads all of them. The second one in the
-    photo of a phone (MPO) is a preview or a map of brightness.
+    """Say whether there is a second picture in a file.
+
+    ``n_frames`` would read all of them. In the photos of phones (MPO) the second one is a preview or a map of
+    brightness, and does not count.
     """
     if image.format == "MPO":
         return False
     try:
         image.seek(1)
-    except Exception:  # EOFError where there is none; whatever is wrong with a later one does no harm
+    except Exception:  # EOFError where there is none; a damaged second picture does not matter
         return False
     return True
 
 
 def read_image(path: Path, channels: int, grey_range: GreyRange | None = None, rule: Rule = Rule.PILLOW) -> Image.Image:
-    """Decode ``path`` in full and return it upright, in mode L (``channels`` 1) or RGB (3); see :func:`to_channels`.
+    """Decode an image file, and return it upright in mode L or RGB; see :func:`to_channels` for the arguments.
 
-    A file that is missing, truncated, damaged, too large or no image at all is a :class:`ProxylessError` naming it.
+    Raises:
+        ProxylessError: The file is missing, truncated, damaged, too large or not an image.
     """
     return read_image_and_kind(path, channels, grey_range, rule, None)[0]
 
@@ -102,8 +106,9 @@ def read_image(path: Path, channels: int, grey_range: GreyRange | None = None, r
 def read_image_and_kind(
     path: Path, channels: int, grey_range: GreyRange | None, rule: Rule, content: bytes | None
 ) -> tuple[Image.Image, bool]:
-    """What :func:`read_image` gives, and whether the file holds colours. ``content``: its bytes, where they have been
-    read.
+    """Return what :func:`read_image` gives, and whether the file is in colour.
+
+    ``content`` holds the bytes of the file where they have already been read.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -121,7 +126,7 @@ def read_image_and_kind(
 
 
 def _too_large(error: Exception) -> str:
-    """Pillow's refusal of an image, which states numbers of pixels, in megapixels."""
+    """Say in megapixels what Pillow's error says in pixels."""
     sizes = [int(number) / 1e6 for number in re.findall(r"\d+", str(error))]
     if len(sizes) != 2:
         return f"too large ({error})"
@@ -133,10 +138,16 @@ def _too_large(error: Exception) -> str:
 def to_channels(
     image: Image.Image, channels: int, grey_range: GreyRange | None = None, rule: Rule = Rule.PILLOW
 ) -> Image.Image:
-    """``image`` upright, in mode L (``channels`` 1) or RGB (3), transparent areas on white.
+    """Turn an image upright, and convert it to 8 bits in mode L or RGB; transparent areas become white.
 
-    Greys of 16 or 32 bits are scaled such that ``grey_range`` becomes 0 to 255 (None: the full range of 16 bits).
-    Floating-point pixels without a range are a ``ValueError``.
+    Args:
+        image: Of any mode.
+        channels: 1 for mode L, 3 for RGB.
+        grey_range: Values of 16- and 32-bit greys that become 0 and 255; None: the full range of 16 bits.
+        rule: Version 0.1 ignored transparency.
+
+    Raises:
+        ValueError: Pixels are floating-point numbers, and no range is given.
     """
     from PIL import Image
 
@@ -149,19 +160,19 @@ def to_channels(
             image = image.convert("RGBA")
         return image.convert(mode)
     if image.mode not in ("1", "L", "RGB") or "transparency" in image.info:
-        if image.mode == "La":  # Pillow has no other way from it
+        if image.mode == "La":  # Pillow converts this mode to no other
             image = image.convert("LA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return image.convert(mode)
 
 
 def deep_values(image: Image.Image) -> np.ndarray:
-    """Pixels of a 16- or 32-bit grey: float64 (height, width)."""
+    """Return the pixels of a 16- or 32-bit grey: float64 (height, width)."""
     return np.asarray(image).astype(np.float64)
 
 
 def _eight_bits(image: Image.Image, grey_range: GreyRange | None, rule: Rule) -> Image.Image:
-    """A 16- or 32-bit grey in mode L. Pillow's own conversion clips at 255."""
+    """Convert a 16- or 32-bit grey to mode L; Pillow would cut values off at 255."""
     from PIL import Image
 
     if image.mode == "F" and grey_range is None:
@@ -175,9 +186,9 @@ def _eight_bits(image: Image.Image, grey_range: GreyRange | None, rule: Rule) ->
 
 
 def to_array(image: Image.Image) -> np.ndarray:
-    """Pixels of an image in mode L or RGB: uint8 (channels, height, width)."""
+    """Return the pixels of an image in mode L or RGB: uint8 (channels, height, width)."""
     pixels = np.asarray(image)
-    # a copy in any case: Pillow's view is read-only, which tensors cannot be
+    # Always a copy: Pillow's view is read-only, and tensors cannot be.
     return np.array(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1), order="C")
 
 
@@ -189,10 +200,9 @@ def to_image(pixels: np.ndarray) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """``image`` turned as its EXIF orientation says.
+    """Turn an image as its EXIF orientation says.
 
-    Not by ``ImageOps.exif_transpose``: that writes the EXIF block back too, and fails on blocks that are
-    malformed beside perfectly good pixels.
+    ``ImageOps.exif_transpose`` also writes the EXIF block back, and fails on malformed blocks beside good pixels.
     """
     from PIL import Image
 
@@ -207,6 +217,6 @@ def _upright(image: Image.Image) -> Image.Image:
     }
     try:
         turn = turns.get(image.getexif().get(ORIENTATION_TAG, 1))
-    except Exception:  # unreadable EXIF: the pixels are as good as without any
+    except Exception:  # a malformed EXIF block says nothing about the pixels
         return image
     return image if turn is None else image.transpose(turn)

@@ -15,15 +15,20 @@ KINDS = ("grey", "colour")
 
 @dataclass(frozen=True)
 class Findings:
-    """``folder``: the folder inside the given one that was read, where it only wraps another. ``left_out``: number and
-    a few names of the files that were passed over, by reason. ``in_subfolders``: images that lie deeper than right in
-    their class folder. ``kinds``: images by ``grey`` and ``colour``, where there are both; ``read_as``: what
-    all become. ``upper_bits``: whether there are colour images of 16 bits, of which Pillow reads the upper 8.
-    ``several``: whether there are files of several pictures, of which the first is read.
+    """What was noticed in a data set.
 
-    ``shared``: pictures of one split that are in another one too, such as ``{"train/test": 3}``. ``two_labels``:
-    images whose picture also stands under another class, with an example in ``two_labels_example``. ``together``: names
-    of the same picture, which were held out together or not at all.
+    Args:
+        folder: The folder that was read, relative to the given one, where that only wraps it.
+        left_out: Number and a few names of the files that were passed over, by reason.
+        in_subfolders: Images that do not lie directly in their class folder, but deeper.
+        kinds: Number of images by ``grey`` and ``colour``, where there are both.
+        read_as: Which of the two all images become.
+        upper_bits: Whether there are colour images of 16 bits, of which Pillow reads the upper 8.
+        several: Whether there are files of several pictures, of which the first is read.
+        shared: Pictures of one split that are in another one too, such as ``{"train/test": 3}``.
+        two_labels: Images whose picture is under another class too.
+        two_labels_example: Two of these.
+        together: Groups of names of the same picture, each held out as a whole or not at all.
     """
 
     folder: str | None = None
@@ -39,7 +44,7 @@ class Findings:
     together: tuple[tuple[str, ...], ...] = ()
 
     def describe(self) -> dict[str, Any]:
-        """As JSON-able data."""
+        """Return it as JSON-able data."""
         return asdict(self) | {
             "two_labels_example": list(self.two_labels_example),
             "together": [list(names) for names in self.together],
@@ -47,10 +52,13 @@ class Findings:
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Findings:
-        """The inverse of :meth:`describe`; keys that are not there are empty.
+        """Read what :meth:`describe` gave; missing keys are empty.
 
         Raises:
-            TypeError, ValueError, AttributeError, KeyError: it is not such a record.
+            TypeError: It is not such a record.
+            ValueError: It is not such a record.
+            AttributeError: It is not such a record.
+            KeyError: It is not such a record.
         """
         folder, kinds, shared = record.get("folder"), record.get("kinds", {}), record.get("shared", {})
         if set(kinds) not in (set(), set(KINDS)) or any(splits.count("/") != 1 for splits in shared):
@@ -70,7 +78,7 @@ class Findings:
         )
 
     def remarks(self) -> list[str]:
-        """A line for each thing but the files that were left out."""
+        """Return a line of text for everything that was noticed, except for files that were left out."""
         lines = []
         if self.shared:
             pairs = [_pair(splits, count) for splits, count in self.shared.items()]
@@ -104,7 +112,7 @@ def _left_out(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def left_out_in_words(left_out: Mapping[str, Mapping[str, Any]]) -> str:
-    """``not an image that can be opened (.txt) 3, hidden or of the system 1``; empty where nothing was."""
+    """Describe what was left out: ``not an image that can be opened (.txt) 3, hidden or of the system 1``."""
     return ", ".join(
         f"{reason}{_suffixes(found['examples']) if reason == NOT_AN_IMAGE else ''} {found['count']:,}"
         for reason, found in left_out.items()

@@ -1,7 +1,7 @@
-"""Images known by what they are, wherever they lie: digests of their files and of their pixels.
+"""Recognises images by their content, wherever their files are.
 
-Fingerprints are uint64 (images, 2): of a file's bytes, and of the square of 8-bit pixels that a network sees. In a
-published set, which has no files, both are of the pixels.
+Fingerprints are digests, uint64 (images, 2). The first is of the bytes of the file, the second of the square of 8-bit
+pixels that a network sees. In a published data set, which has no image files, both are of the pixels.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ PIECE = 1 << 22  # bytes read at a time
 
 
 def digest(content: Any) -> int:
-    """64 bits of some bytes: among a million images, two different ones agree once in 30 million sets."""
+    """Return 64 bits that stand for some bytes.
+
+    Among a million different images two agree by chance in one of 30 million data sets.
+    """
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
 def digest_of_file(path: Path) -> int:
-    """:func:`digest` of a file's bytes, however many."""
+    """Return the :func:`digest` of a file, of any size."""
     state = hashlib.blake2b(digest_size=8)
     try:
         with path.open("rb") as file:
@@ -40,21 +43,23 @@ def digest_of_file(path: Path) -> int:
 
 
 def digests_of_files(root: Path, names: Sequence[str]) -> np.ndarray:
-    """:func:`digest_of_file` of each: uint64 (files,)."""
+    """Return the digest of each file: uint64 (files,)."""
     with ThreadPoolExecutor(usable_cores()) as pool:
         return np.fromiter(pool.map(lambda name: digest_of_file(root / name), names), np.uint64, len(names))
 
 
 def of_split(digests: np.ndarray, labels: np.ndarray) -> str:
-    """One digest of a split from those of its files, uint64 (images,), and labels, in order."""
+    """Combine the digests of files, uint64 (images,), and their labels into one digest of a split."""
     rows = np.stack([digests.astype("<u8"), labels.astype("<u8")], axis=1)
     return hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest()
 
 
 def copies(keys: np.ndarray, names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Names of the images, each list of one picture; pictures that are there once are left out.
+    """Group the names of images with the same picture; pictures that come once are left out.
 
-    ``keys``: uint64 (images,).
+    Args:
+        keys: Digests, uint64 (images,).
+        names: Of the images.
     """
     order = np.lexsort((np.arange(len(keys)), keys))
     ends = np.flatnonzero(np.diff(keys[order])) + 1
@@ -63,16 +68,20 @@ def copies(keys: np.ndarray, names: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def shared(keys: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """Images of one split whose picture is in another too, by ``one/other``, of which the latter's are counted.
+    """Count the images of a split whose picture is in another split too.
 
-    ``keys``: uint64 (images,) of each split.
+    Args:
+        keys: Digests of each split, uint64 (images,).
+
+    Returns:
+        The images of ``other`` that are in ``one`` too, by ``one/other``, where there are some.
     """
     counts = {f"{one}/{other}": int(np.isin(keys[other], keys[one]).sum()) for one, other in combinations(keys, 2)}
     return {splits: count for splits, count in counts.items() if count}
 
 
 def under_two_labels(keys: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Indices of the images whose picture has another label as well, those of one picture together: int64 (images,)."""
+    """Return the indices of images whose picture has another label too, picture by picture: int64 (images,)."""
     order = np.lexsort((labels, keys))
     _, start = np.unique(keys[order], return_index=True)
     groups = np.split(order, start[1:])
@@ -81,15 +90,20 @@ def under_two_labels(keys: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def write(fingerprints: Iterable[np.ndarray]) -> bytes:
-    """Of several splits, one after the other, as bytes."""
+    """Return the fingerprints of several splits as bytes."""
     return b"".join(of.astype("<u8").tobytes() for of in fingerprints)
 
 
 def read(path: Path, content: bytes, counts: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """The inverse of :func:`write`, for splits of so many images; ``content`` is that of the file ``path``.
+    """Read what :func:`write` gave.
+
+    Args:
+        path: Of the file, for the message of an error.
+        content: Of the file.
+        counts: Images of each split.
 
     Raises:
-        ProxylessError: the file holds another number of them.
+        ProxylessError: The file holds another number of fingerprints.
     """
     if len(content) != 16 * sum(counts.values()):
         raise ProxylessError(f"{path}: does not fit data.json beside it; restore the two files of the run")

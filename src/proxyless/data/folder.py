@@ -1,11 +1,11 @@
-"""The image files of a folder by split and class."""
+"""Lists the image files of a folder by split and class."""
 
 from __future__ import annotations
 
 import os
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from proxyless.errors import ProxylessError, printable
 
 @dataclass(frozen=True)
 class FileList:
-    """Image files of one split: paths below the data set's folder, and labels int64 (files,)."""
+    """The image files of one split: their paths below the folder of the data set, and labels int64 (files,)."""
 
     names: tuple[str, ...]
     labels: np.ndarray
@@ -28,22 +28,28 @@ class FileList:
         return len(self.names)
 
     def where(self, mask: np.ndarray) -> FileList:
-        """The files for which ``mask``, bool (files,), is true."""
+        """Return the files for which ``mask``, bool (files,), is true."""
         names = tuple(name for name, keep in zip(self.names, mask, strict=True) if keep)
         return FileList(names, self.labels[mask])
 
     def without(self, names: Collection[str]) -> FileList:
-        """All files but ``names``."""
+        """Return all files except ``names``."""
         return self.where(np.array([name not in names for name in self.names], dtype=bool))
 
 
 @dataclass(frozen=True)
 class FolderSplits:
-    """What a folder holds, before any image is decoded.
+    """The files of a data set in three splits, before any image is decoded.
 
-    ``base``: the folder that was read, that which was given or one that it wraps; all names are relative to it.
-    ``left_out``: what was passed over, and why. ``in_subfolders``: images that lie deeper than right in their class
-    folder.
+    Args:
+        base: The folder that was read: the given one or one inside it. All names are relative to it.
+        classes: Names of the classes, in the order of the labels.
+        train: Training files.
+        valid: Files held out of training.
+        test: Test files.
+        method: Where each split came from, in words.
+        left_out: What was passed over, and why.
+        in_subfolders: Images that do not lie directly in their class folder, but deeper.
     """
 
     base: Path
@@ -57,14 +63,18 @@ class FolderSplits:
 
     @property
     def splits(self) -> dict[str, FileList]:
-        """By name."""
+        """The three splits by name."""
         return {"train": self.train, "valid": self.valid, "test": self.test}
 
 
 @dataclass(frozen=True)
 class FolderFiles:
-    """The files of a folder as they lie: ``pool`` is what held-out images are drawn from, ``given`` has the splits that
-    have folders of their own, ``folders`` the names of these.
+    """The files of a data set as its folders divide them; for other fields see :class:`FolderSplits`.
+
+    Args:
+        pool: The files that images are held out of.
+        given: The splits that have folders of their own.
+        folders: The names of these folders, by split.
     """
 
     base: Path
@@ -76,25 +86,29 @@ class FolderFiles:
     in_subfolders: int
 
     def drawn(self) -> list[str]:
-        """The training images and the splits that are drawn from them."""
+        """Return the names of the training split and of the splits that are held out of it."""
         given = {"test" if name == "valid" and "test" not in self.given else name for name in self.given}
         return [name for name in ("train", "valid", "test") if name not in given]
 
     def only(self, suffixes: Collection[str]) -> FolderFiles:
-        """The files with one of these suffixes."""
+        """Return the files with one of these suffixes alone."""
 
         def chosen(files: FileList) -> FileList:
             return files.where(np.array([os.path.splitext(n)[1].lower() in suffixes for n in files.names], dtype=bool))
 
         given = {name: chosen(files) for name, files in self.given.items()}
-        return FolderFiles(
-            self.base, self.classes, chosen(self.pool), given, self.folders, self.left_out, self.in_subfolders
-        )
+        return replace(self, pool=chosen(self.pool), given=given)
 
     def divide(self, hold_out: HoldOut, together: Sequence[Sequence[str]] = ()) -> FolderSplits:
-        """Without ``test/``, ``valid/`` becomes the test split, as the public validation set of ImageNet does, and the
-        held-out split is taken from ``train/``. Whatever is missing otherwise is taken from the training images, the
-        same share of every class. ``together``: names of files that stay in one split.
+        """Divide the files into three splits.
+
+        A split that has no folder is held out of the training images, the same share of every class. Where there is
+        ``valid/`` but no ``test/``, the images of ``valid/`` become the test split, as usual with ImageNet, and the
+        validation split is held out of ``train/``.
+
+        Args:
+            hold_out: How much is held out.
+            together: Groups of names that must stay in one split.
         """
         pool, given, folders = self.pool, dict(self.given), self.folders
         source = f"{folders['train']}/" if "train" in folders else "the class folders"
@@ -119,16 +133,23 @@ class FolderFiles:
 
 
 def split_folder(root: Path, hold_out: HoldOut) -> FolderSplits:
-    """List the images below ``root`` and divide them.
+    """List the images below a folder and divide them.
 
-    ``train/``, ``valid/`` and ``test/``, in the usual spellings, are used as they are; see :func:`find_layout` and
-    :meth:`FolderFiles.divide`. Raises :class:`ProxylessError` on a layout that cannot be read that way.
+    Folders ``train/``, ``valid/`` and ``test/``, in the usual spellings, are used as they are; see
+    :func:`find_layout` and :meth:`FolderFiles.divide`.
+
+    Raises:
+        ProxylessError: The layout of the folder cannot be understood.
     """
     return list_folder(root).divide(hold_out)
 
 
 def list_folder(root: Path) -> FolderFiles:
-    """The images below ``root``. Raises :class:`ProxylessError` on a layout that cannot be read."""
+    """List the images below a folder.
+
+    Raises:
+        ProxylessError: The layout of the folder cannot be understood.
+    """
     tree, left_out = Tree(), LeftOut(str(root))
     layout = find_layout(tree, str(root), left_out)
     parts = layout.splits or {"train": layout.base}
@@ -144,11 +165,17 @@ def list_folder(root: Path) -> FolderFiles:
 
 
 def list_test(root: Path, classes: Sequence[str]) -> tuple[Path, FileList, LeftOut]:
-    """The images of the test split of ``root``, or all of them where it has no splits, labelled by ``classes``, the
-    folder that their names are relative to, and what was left out.
+    """List the test images of a folder; where it has no splits, these are all its images.
+
+    Args:
+        root: The folder.
+        classes: Names of the classes, in the order of the labels.
+
+    Returns:
+        The folder that names are relative to, the files, and what was left out.
 
     Raises:
-        ProxylessError: it has splits, but no test images, or has other classes.
+        ProxylessError: The folder has splits, but no test images; or it has other classes.
     """
     tree, left_out = Tree(), LeftOut(str(root))
     layout = find_layout(tree, str(root), left_out, classes)
@@ -160,10 +187,16 @@ def list_test(root: Path, classes: Sequence[str]) -> tuple[Path, FileList, LeftO
 
 
 def list_classes(root: Path, folder: Path, classes: Sequence[str], left_out: LeftOut | None = None) -> FileList:
-    """The images in the class folders of ``folder``, labelled by ``classes``, named relative to ``root``.
+    """List the images in the class folders of a folder.
 
-    Classes may be missing; a folder with images of a class that is not in ``classes`` is a
-    :class:`ProxylessError`.
+    Args:
+        root: The folder that names are relative to.
+        folder: It holds the class folders; some classes may be missing.
+        classes: Names of the classes, in the order of the labels.
+        left_out: Where to note what is passed over.
+
+    Raises:
+        ProxylessError: There are images of other classes.
     """
     names = [class_name(name) for name in classes]
     left_out = LeftOut(str(root)) if left_out is None else left_out
@@ -175,7 +208,7 @@ def list_classes(root: Path, folder: Path, classes: Sequence[str], left_out: Lef
 def _by_class(
     tree: Tree, root: str, parts: dict[str, str], left_out: LeftOut
 ) -> tuple[dict[str, dict[str, list[str]]], int]:
-    """The files below the class folders of each part, by part and class; and how many of them lie in subfolders."""
+    """List the files of each part by class, and count those that lie in subfolders of their class folder."""
     owners, places = [], []
     for part, folder in parts.items():
         listing = tree.listing(folder)
@@ -194,8 +227,10 @@ def _by_class(
 
 
 def class_name(folder: str) -> str:
-    """What a class is called whose folder has this name: bytes that are no UTF-8, and characters that would break a
-    line, as ``\\\\xe9``; the rest in one normal form of Unicode, since archives bring either.
+    """Return the name of the class whose folder has this name.
+
+    Bytes that are not UTF-8, and control characters, are written as escapes. The rest is in one normal form of Unicode,
+    since some archives have composed and some have decomposed letters.
     """
     text = printable(unicodedata.normalize("NFC", folder))
     return "".join(
@@ -232,7 +267,7 @@ def _file_list(by_class: dict[str, list[str]], classes: Sequence[str]) -> FileLi
 
 
 def _take(pool: FileList, fraction: float, seed: int, together: Iterable[Sequence[str]]) -> tuple[FileList, FileList]:
-    """``pool`` without the held-out images, and those."""
+    """Return ``pool`` without the held-out images, and these."""
     mask = held_out(pool.names, pool.labels, fraction, seed, together)
     return pool.where(~mask), pool.where(mask)
 

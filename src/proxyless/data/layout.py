@@ -1,4 +1,7 @@
-"""Which folders of a data set are splits and which are classes; a layout that is probably misread is refused."""
+"""Finds out which folders of a data set are splits and which are classes.
+
+Where the folders would probably be misunderstood, they are refused.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,15 @@ from proxyless.data.tree import BESIDE, ELSEWHERE, LOOSE, NOT_AN_IMAGE, LeftOut,
 from proxyless.errors import ProxylessError
 
 EXPECTED = "expected class folders of images, or train/ (and valid/, test/) with class folders in them"
-DEEPEST = 8  # folders that wrap others before it is no data set any more
+DEEPEST = 8  # levels of folders that each only wrap another one
 
 SPELLINGS = {
     "train": ("train", "training", "trn"),
     "valid": ("valid", "val", "validation", "validate", "dev", "development"),
     "test": ("test", "testing", "tst", "eval", "evaluation"),
 }
-"""How people name the folders of splits, in any case, alone or with one of ``FILLERS``: ``Train_images``."""
+"""The usual names of the folders of splits. Upper and lower case, and words of ``FILLERS``, make no difference:
+``Train_images``."""
 FILLERS = ("images", "image", "imgs", "img", "data", "dataset", "set", "split", "dir", "folder", "pictures", "photos")
 CONTAINERS = frozenset((*FILLERS, "jpegimages", "mask", "masks", "label", "labels", "annotations", "segmentation"))
 """Folders of these names are not classes."""
@@ -28,8 +32,11 @@ TABLES = (".csv", ".tsv", ".json", ".txt", ".xlsx", ".parquet", ".mat", ".xml")
 
 @dataclass(frozen=True)
 class Layout:
-    """``base``: the folder that was read, the data set's own or one that it wraps. ``splits``: folders by ``train``,
-    ``valid``, ``test``; empty where the class folders lie right in ``base``.
+    """Where the class folders of a data set are.
+
+    Args:
+        base: The folder that was read: that of the data set or one inside it.
+        splits: Folders by ``train``, ``valid`` and ``test``; empty where the class folders are directly in ``base``.
     """
 
     base: str
@@ -37,8 +44,16 @@ class Layout:
 
 
 def find_layout(tree: Tree, root: str, left_out: LeftOut, classes: Collection[str] = ()) -> Layout:
-    """Raises :class:`ProxylessError` where the folder is probably not what it would be read as. Folders with the names
-    ``classes`` are class folders, whatever is in them.
+    """Find out where the class folders of a data set are.
+
+    Args:
+        tree: Lists folders.
+        root: The folder of the data set.
+        left_out: Where to note what is passed over.
+        classes: Folders of these names are class folders, whatever is in them.
+
+    Raises:
+        ProxylessError: The folders would probably be misunderstood.
     """
     base = root
     for _ in range(DEEPEST):
@@ -51,7 +66,7 @@ def find_layout(tree: Tree, root: str, left_out: LeftOut, classes: Collection[st
         if len(inside) != 1:
             break
         only = os.path.join(base, inside[0])
-        if tree.listing(only).images or not tree.holding(only):  # a class, which the caller finds to be one alone
+        if tree.listing(only).images or not tree.holding(only):  # a single class, which the caller refuses
             break
         _leave_loose(tree, base, left_out)
         base = only
@@ -61,8 +76,10 @@ def find_layout(tree: Tree, root: str, left_out: LeftOut, classes: Collection[st
 
 
 def split_of(name: str) -> tuple[str, str] | None:
-    """The split that a folder of this name holds, and the words beside: ``("train", "")`` for ``Train_set``,
-    ``("train", "seg")`` for ``seg_train``; None where it names none.
+    """Return the split that the name of a folder stands for, and the other words in the name.
+
+    This is ``("train", "")`` for ``Train_set``, ``("train", "seg")`` for ``seg_train``, and None where the name stands
+    for no split.
     """
     words = [word for word in re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()) if word]
     kinds, rest = [], []
@@ -83,7 +100,7 @@ def _kind(word: str) -> str | None:
 
 
 def _splits(tree: Tree, base: str, left_out: LeftOut) -> Layout | None:
-    """The split folders of ``base``, if it has some."""
+    """Find the split folders of ``base``, if it has some."""
     named = _named(tree, base)
     divided = {kind: names for kind, names in named.items() if any(_is_divided(tree, base, name) for name in names)}
     if "train" not in divided:
@@ -123,9 +140,9 @@ def _splits(tree: Tree, base: str, left_out: LeftOut) -> Layout | None:
 
 
 def _named(tree: Tree, base: str) -> dict[str, list[str]]:
-    """Folders of ``base`` with the name of a split, by split, the usual spellings first.
+    """Find the folders of ``base`` that have the name of a split, the usual spellings first.
 
-    A name with other words in it (``seg_train``) counts where several folders share these words.
+    A name with other words in it, such as ``seg_train``, counts where several folders share these words.
     """
     found = [(name, split) for name in tree.listing(base).all_folders if (split := split_of(name))]
     kinds_with: dict[str, set[str]] = {}
@@ -144,8 +161,9 @@ def _rank(name: str) -> int:
 
 
 def _is_divided(tree: Tree, base: str, name: str) -> bool:
-    """Whether there are class folders with images in the folder ``name``. A data set of vehicles may well have a
-    *class* called train: only class folders inside make it a split.
+    """Say whether there are class folders with images in the folder ``name``.
+
+    Only these make it a split: a data set of vehicles may have a *class* called train.
     """
     return bool(tree.holding(os.path.join(base, name)))
 
@@ -159,7 +177,7 @@ def _classes_below(tree: Tree, folder: str) -> list[str]:
 
 
 def _unwrapped(tree: Tree, folder: str, classes: list[str]) -> str:
-    """``folder``, or the one below it that holds the class folders: ``train/train/cat``, ``train/images/cat``."""
+    """Enter folders that only wrap the class folders: ``train/train/cat``, ``train/images/cat``."""
     here = folder
     for _ in range(DEEPEST):
         inside, loose = tree.holding(here), bool(tree.listing(here).images)
@@ -195,7 +213,7 @@ def _check_train_is_there(tree: Tree, base: str, named: dict[str, list[str]], di
 
 
 def _refuse_flat(tree: Tree, base: str, name: str) -> None:
-    """A split folder with images right in it: nothing says of which class they are."""
+    """Refuse a split folder with images directly in it: nothing says which class they are of."""
     folder = os.path.join(base, name)
     count = len(tree.listing(folder).images)
     train = next((n for n in _named(tree, base).get("train", []) if _is_divided(tree, base, n)), None)
@@ -207,7 +225,7 @@ def _refuse_flat(tree: Tree, base: str, name: str) -> None:
 
 
 def _table_note(tree: Tree, *folders: str) -> str:
-    """That a file of labels is not read, where there is one."""
+    """Say that a file of labels is not read, where there is one."""
     for folder in folders:
         for name, reason in tree.listing(folder).others:
             if reason == NOT_AN_IMAGE and os.path.splitext(name)[1].lower() in TABLES:
@@ -247,7 +265,7 @@ def _check_undivided(tree: Tree, base: str) -> None:
 
 
 def _check_subfolders(tree: Tree, base: str, classes: list[str]) -> None:
-    """Class folders whose images all lie in subfolders of the same names are hardly class folders."""
+    """Refuse class folders whose images all lie in subfolders of the same names: these are probably the classes."""
     inside = [tree.holding(os.path.join(base, name)) for name in classes]
     shared = [name for name, count in Counter(name for names in inside for name in names).items() if count > 1]
     if not shared:
@@ -303,7 +321,7 @@ def _leave_beside(
 
 
 def _check_copies(tree: Tree, base: str, classes: list[str]) -> None:
-    """A folder that holds folders of the names of the classes beside it is a second copy of the set, and no class."""
+    """Refuse a class folder that holds folders named as the classes: it is a second copy of the data set."""
     for name in classes:
         inside = os.path.join(base, name)
         found = [other for other in tree.holding(inside) if other in classes]
@@ -317,7 +335,7 @@ def _check_copies(tree: Tree, base: str, classes: list[str]) -> None:
 
 
 def _divided_below(tree: Tree, folder: str) -> str | None:
-    """The first folder below ``folder`` that is divided into train/ and another split; None where there is none."""
+    """Find the first folder at or below ``folder`` that is divided into train/ and another split."""
     waiting = [(folder, 0)]
     while waiting:
         here, depth = waiting.pop(0)

@@ -1,4 +1,4 @@
-"""Whether processes that do not fork would run the user's script again."""
+"""Finds out whether worker processes would run the script of the user again."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ MEND = 'put what it does under `if __name__ == "__main__":`'
 
 
 def not_to_be_imported() -> str | None:
-    """Why no process should be started that imports the user's script; None where there is no reason.
+    """Say why no process should be started that imports the user's script; None where one may be.
 
-    A process that is spawned, or comes of a fork server, imports the script first, to find what it is to call. What
-    the script does outside ``if __name__ == "__main__":`` it would do once more.
+    A process that is not forked first imports the script, to find the function that it is to call. Everything that the
+    script does outside ``if __name__ == "__main__":`` would be done again.
     """
     if multiprocessing.get_start_method() == "fork":
         return None
@@ -44,7 +44,7 @@ def not_to_be_imported() -> str | None:
 
 
 def _running_line(names: dict[str, object]) -> int | None:
-    """Where the main thread is in the script with the global ``names``, outside its functions; None at its end."""
+    """Find the line that the main thread runs at the top level of the script with these globals; None at its end."""
     frame: FrameType | None = sys._current_frames().get(threading.main_thread().ident or 0)
     while frame is not None:
         if frame.f_globals is names and frame.f_code.co_name == "<module>":

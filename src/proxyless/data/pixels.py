@@ -1,6 +1,4 @@
-"""Where the pixels of a split lie: in memory as one block, in memory in different sizes, or in files decoded
-on the way.
-"""
+"""The pixels of a split: in memory in one size or in several, or in files that are decoded when they are needed."""
 
 from __future__ import annotations
 
@@ -19,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class Pixels(Protocol):
-    """The images of a split by number."""
+    """The images of a split, by number."""
 
     @property
     def reading(self) -> str:
-        """What is being waited for at the moment, in words; empty where there is nothing to wait for."""
+        """What is being read at this moment, in words; empty where nothing is."""
         ...
 
     def __len__(self) -> int: ...
@@ -56,21 +54,22 @@ class Block:
 
 
 class Ragged:
-    """Images of different sizes in memory, uncut, so that random crops reach all of them.
+    """Whole training images of different sizes in memory, so that random crops can reach every part.
 
-    Those that were made smaller to be stored are squares of the smaller image here: of training images, which
-    augmentation crops anyway; what is evaluated is stored as squares.
+    Large images are stored smaller than they were, and their squares are cut from the smaller image. Images of
+    validation and test are stored as squares, in a :class:`Block`.
 
-    They lie back to back in one buffer: a tensor each would cost a file descriptor each where worker
-    processes do not fork.
+    All images are in one buffer. A tensor for each would need a file descriptor for each where worker processes are not
+    forked.
+
+    Args:
+        images: uint8 (channels, height, width) each. The list is emptied, so that the data set is in memory once.
+        kind: How images become squares.
     """
 
     reading = ""
 
     def __init__(self, images: list[np.ndarray], kind: Squares) -> None:
-        """``images``: uint8 (channels, height, width) each. The list is emptied on the way, to hold the set
-        in memory once.
-        """
         self.kind = kind
         self.shapes = np.array([image.shape for image in images], np.int64)
         self.ends = np.cumsum(self.shapes.prod(axis=1))
@@ -94,13 +93,18 @@ class Ragged:
 
 
 class Files:
-    """Images left on disk, decoded at every access."""
+    """Images on disk that are decoded at every access.
+
+    Args:
+        root: The folder that the files lie below.
+        names: The files.
+        kind: How images become squares.
+    """
 
     def __init__(self, root: Path, names: list[str], kind: Squares) -> None:
-        """``names``: paths below ``root``."""
         self.root = root
-        # An array, not a list: a list of a million strings is copied page by page into every forked worker as
-        # their reference counts are touched.
+        # An array, not a list: reading a list changes the reference counts of its strings, and so copies the memory of
+        # a million of them into every forked process.
         self.names = np.array(names)
         self.kind = kind
         self.reading = ""
@@ -118,7 +122,7 @@ class Files:
 
     def _read(self, index: int) -> Image.Image:
         path = self.root / str(self.names[index])
-        self.reading = f"{path} has been read"  # asked for by one who waits
+        self.reading = f"{path} has been read"  # for the message of a process that waits
         image, _ = self.kind.read(path)
         self.reading = ""
         return image

@@ -1,4 +1,4 @@
-"""Batches by worker processes as long as these are well, else by this process: the same bits in the same order."""
+"""Makes batches in worker processes, and in this process where these fail: the same bits in the same order."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from proxyless.data.workers import AHEAD, Batch, Ended, Source, Workers
 from proxyless.machine.system import usable_cores
 
 MOST = 4
-"""Worker processes at the most, unless more are asked for."""
+"""Worker processes, unless more are asked for."""
 
 PATIENCE_S = 60.0
-"""Seconds after which one who waits is told what for."""
+"""Seconds of waiting after which the user is told what is being waited for."""
 
 GIVE_UP = 5
-"""Times that patience without a batch from any process, after which this process makes them."""
+"""So many times ``PATIENCE_S`` without a batch, and this process makes the batches itself."""
 
 
 @dataclass
 class _Stream:
-    """Batches wanted of the source ``name``: numbers yet to be asked for, those asked for, and those made."""
+    """The batches that one consumer wants of a source: those to be asked for, those asked for, and those made."""
 
     name: str
     numbers: Iterator[int]
@@ -36,16 +36,18 @@ class _Stream:
 
 
 class Pool:
-    """Makes batches of one or more sources, in as many streams as are wanted, all by the same worker processes.
+    """Makes batches of several sources for several consumers, all in the same worker processes.
 
-    The processes start with the first batch that is wanted of them and live until the pool is closed or let go of, or
-    this process ends. Where they cannot be started, end, or no longer answer, ``note`` is told so in a line, and this
-    process makes what is missing and all that follows.
+    The processes start with the first batch that they are to make. They live until the pool is closed or is no longer
+    referred to, or until this process ends. Where they cannot be started, end early or no longer answer, ``note`` is
+    called, and this process makes all batches that are still wanted.
 
     Args:
-        sources: by name.
-        slow: names of the sources that take long enough for processes to pay.
-        workers: processes for all sources; 0: none; None: one for each core, at most 4, for the slow sources.
+        sources: Makers of batches, by name.
+        slow: Names of the sources that are slow enough that processes help.
+        workers: Processes for all sources; 0: none; None: one for each core, at most 4, for the slow sources.
+        note: Called with a line of text about what went wrong; prints it unless given.
+        patience_s: Seconds of waiting after which the user is told what is being waited for.
     """
 
     def __init__(
@@ -85,10 +87,12 @@ class Pool:
             self.workers = None
 
     def batches(self, name: str, numbers: Iterable[int]) -> Iterator[Batch]:
-        """The batches ``numbers`` of the source ``name``, in that order; others may be wanted meanwhile.
+        """Iterate over batches of a source, in the order of ``numbers``.
+
+        Several such iterators may be in use at the same time.
 
         Raises:
-            ProxylessError: an image cannot be read.
+            ProxylessError: An image cannot be read.
         """
         stream = _Stream(name, iter(numbers))
         try:
@@ -102,7 +106,7 @@ class Pool:
             self._ask(stream)
             if stream.due or stream.over:
                 break
-            self._collect()  # other streams have taken all the room
+            self._collect()  # the processes are busy with other streams
         if stream.due:
             return stream.due.popleft()
         number = next(stream.numbers, None)
@@ -120,13 +124,13 @@ class Pool:
             return source[number]
         with self.watch.over(source.doing):
             batch = source[number]
-        if made is not None and not self.told:  # had it been the images' fault, there would be no batch here either
+        if made is not None and not self.told:  # so the images are not at fault
             self.told = True
             self.note(f"a batch could be made in this process, but not in one beside it: {made}")
         return batch
 
     def _ready(self) -> bool:
-        """Whether there are processes, started now if need be."""
+        """Say whether there are processes, after starting them if there are none yet."""
         if self.workers:
             return True
         reason = not_to_be_imported()
@@ -143,7 +147,7 @@ class Pool:
         return self.workers is not None
 
     def _ask(self, stream: _Stream) -> None:
-        """Have the processes begin what will be wanted soon."""
+        """Ask the processes for the batches that will be wanted soon."""
         while self.workers and self.workers.room() and len(stream.due) < AHEAD * self.count:
             number = next(stream.numbers, None)
             if number is None:
@@ -158,7 +162,7 @@ class Pool:
                 self._alone(str(ended))
 
     def _collect(self) -> None:
-        """Take in what has been made, or wait a little for it."""
+        """Receive what the processes have made, or wait a little for it."""
         assert self.workers
         tick_s = min(1.0, self.patience_s / 4)
         started = time.monotonic()
@@ -177,7 +181,7 @@ class Pool:
                 stream.made[answer.key] = answer.batch or answer.failure
         if answers:
             return
-        # Added up, not read off a clock: while this process is stopped, nobody waits.
+        # Short times are added up: time in which this process was stopped, as by Ctrl-Z, does not count.
         self.waited_s += min(tick_s, time.monotonic() - started)
         if self.waited_s > GIVE_UP * self.patience_s:
             self._alone(f"no batch has come from the processes that load images for {self.waited_s:.0f} s")
@@ -191,7 +195,7 @@ class Pool:
         self.note(text)
 
     def _alone(self, reason: str) -> None:
-        """Go on without processes."""
+        """Continue without processes."""
         if self.workers:
             self.workers.stop()
         self.workers, self.apart = None, set()

@@ -1,16 +1,16 @@
-"""What is done to an image before a network sees it in evaluation, as plain data that travels with the model.
+"""What is done to an image before a network sees it, as plain data that is kept with the model.
 
-For users of the exported model who have no PyTorch, the input is
+Users of the exported model who have no PyTorch make its input like this:
 
-1. the image upright (``ImageOps.exif_transpose``); greys of 16 or 32 bits in 8, such that ``grey_range`` becomes 0 to
-   255; transparent areas composited on white; as RGB (``channels`` 3) or grey (``channels`` 1);
-2. the central square of it, resized to ``image_size`` pixels, bilinear with antialiasing
-   (``ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)``);
-3. divided by 255, minus ``mean``, divided by ``std``, channel by channel;
-4. as float32 (1, channels, image_size, image_size).
+1. Turn the image upright (``ImageOps.exif_transpose``). Scale greys of 16 or 32 bits so that ``grey_range`` becomes 0
+   to 255. Composite transparent areas on white. Convert to RGB (``channels`` 3) or grey (``channels`` 1).
+2. Take the central square, resized to ``image_size`` pixels, bilinear with antialiasing
+   (``ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)``).
+3. Divide by 255, subtract ``mean`` and divide by ``std``, channel by channel.
+4. Give it to the model as float32 (1, channels, image_size, image_size).
 
-The README has it as a function of Pillow and numpy. A record without ``transparency`` is of version 0.1, which resized
-the shorter side first and dropped transparency; a network that was trained so is evaluated so.
+The README has a function of Pillow and numpy that does this. A record without ``transparency`` is of version 0.1, which
+resized the shorter side first and ignored transparency; its networks are still evaluated in that way.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from proxyless.files.fields import Fields
 if TYPE_CHECKING:
     from PIL import Image
 
-# Recorded beside the numbers so that a file of them explains itself, and checked when one is read.
+# Written beside the numbers, so that the file explains itself, and checked when it is read.
 WORDS = {
     "interpolation": "bilinear, antialiased",
     "crop": "central square",
@@ -50,18 +50,21 @@ RESIZE = {
 
 
 LARGEST_SIZE = 4096
-"""Pixels of a side of the square at the most, in what is read from a file."""
+"""The largest side of a square, in pixels, that is accepted from a file."""
 
 SMALLEST_STD = 1e-6
-"""No standard deviation of pixels below this is taken for real; the package writes 1/255 at the least."""
+"""The smallest standard deviation that is accepted from a file; the package writes at least 1/255."""
 
 
 @dataclass(frozen=True)
 class Squares:
-    """How an image of any kind becomes a square of 8-bit pixels: preprocessing but for mean and std.
+    """How an image of any kind becomes a square of 8-bit pixels: preprocessing without mean and std.
 
-    ``image_size`` in pixels; ``channels`` 1 (grey) or 3 (RGB); ``grey_range``: the values of 16- and 32-bit greys that
-    become 0 and 255, None for the full range of 16 bits.
+    Args:
+        image_size: Side of the square in pixels.
+        channels: 1 for grey, 3 for RGB.
+        grey_range: Values of 16- and 32-bit greys that become 0 and 255; None: the full range of 16 bits.
+        rule: How the square is cut, and what becomes of transparency.
     """
 
     image_size: int
@@ -84,17 +87,26 @@ class Squares:
         return read_image_and_kind(path, self.channels, self.grey_range, self.rule, content)
 
     def convert(self, image: Image.Image) -> Image.Image:
-        """The whole image in mode L or RGB; see :func:`to_channels`."""
+        """Convert the whole image to mode L or RGB; see :func:`to_channels`."""
         return to_channels(image, self.channels, self.grey_range, self.rule)
 
     def cut(self, image: Image.Image) -> np.ndarray:
-        """Of an L or RGB image the square that a network sees: uint8 (channels, image_size, image_size)."""
+        """Cut out of an L or RGB image what a network sees: uint8 (channels, image_size, image_size)."""
         return square(image, self.image_size, self.rule)
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Evaluation's preprocessing: what :class:`Squares` has, and per-channel mean and std of pixel values in 0..1."""
+    """Preprocessing for evaluation: that of :class:`Squares`, then normalisation.
+
+    Args:
+        image_size: Side of the square in pixels.
+        channels: 1 for grey, 3 for RGB.
+        mean: Mean of pixel values in 0..1, by channel.
+        std: Standard deviation of pixel values in 0..1, by channel.
+        grey_range: As in :class:`Squares`.
+        rule: As in :class:`Squares`.
+    """
 
     image_size: int
     channels: int
@@ -104,7 +116,7 @@ class Preprocessing:
     rule: Rule = Rule.PILLOW
 
     def __post_init__(self) -> None:
-        _ = self.squares  # complains
+        _ = self.squares  # checks size, channels and grey_range
         if not len(self.mean) == len(self.std) == self.channels or min(self.std) <= 0:
             raise ProxylessError(
                 f"preprocessing: needs {self.channels} mean and positive std values, got {self.mean} and {self.std}"
@@ -112,48 +124,52 @@ class Preprocessing:
 
     @property
     def squares(self) -> Squares:
-        """What comes before mean and std."""
+        """The steps before normalisation."""
         return Squares(self.image_size, self.channels, self.grey_range, self.rule)
 
     def __call__(self, image: Image.Image | np.ndarray | str | Path) -> np.ndarray:
-        """The network's input for one image, float32 (channels, image_size, image_size).
+        """Return the input of the network for one image: float32 (channels, image_size, image_size).
 
-        ``image`` is a Pillow image, a uint8 array (height, width) or (height, width, 1, 3 or 4) (the fourth is
-        opacity), a uint16 array (height, width), or the path of an image file.
+        Args:
+            image: A Pillow image, the path of an image file, a uint8 array (height, width) or (height, width, 1, 3 or
+                4), whose fourth channel is opacity, or a uint16 array (height, width).
         """
         return self.normalise(self.pixels(image))
 
     @without_warnings()
     def pixels(self, image: Image.Image | np.ndarray | str | Path) -> np.ndarray:
-        """The resized and cropped image before normalisation, uint8 (channels, image_size, image_size)."""
+        """Return the square of one image before normalisation: uint8 (channels, image_size, image_size)."""
         squares = self.squares
         if isinstance(image, str | Path):
             return squares.cut(squares.read(Path(image))[0])
         return squares.cut(squares.convert(_image(image) if isinstance(image, np.ndarray) else image))
 
     def normalise(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 (..., channels, height, width) as float32 with mean and std taken out."""
+        """Normalise uint8 pixels (..., channels, height, width): float32 of the same shape."""
         mean = np.asarray(self.mean, np.float32)[:, None, None]
         std = np.asarray(self.std, np.float32)[:, None, None]
         return (pixels.astype(np.float32) / np.float32(255) - mean) / std
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-able data, with the rule of resizing and cropping in words."""
-        numbers = {
+        """Return it as JSON-able data, with the rule of resizing and cropping in words."""
+        record: dict[str, Any] = {
             "image_size": self.image_size,
             "channels": self.channels,
             "mean": list(self.mean),
             "std": list(self.std),
         }
-        if self.rule is Rule.TORCHVISION:
-            return numbers | {"resize": RESIZE[self.rule], **WORDS}
-        grey_range = None if self.grey_range is None else list(self.grey_range)
-        kinds = {"grey_range": grey_range, "transparency": self.rule.value}
-        return numbers | kinds | {"resize": RESIZE[self.rule], **WORDS}
+        if self.rule is Rule.PILLOW:
+            record["grey_range"] = None if self.grey_range is None else list(self.grey_range)
+            record["transparency"] = self.rule.value
+        return record | {"resize": RESIZE[self.rule]} | WORDS
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Preprocessing:
-        """The inverse of :meth:`to_dict`; missing values or another rule are a :class:`ProxylessError`."""
+        """Read what :meth:`to_dict` gave.
+
+        Raises:
+            ProxylessError: Values are missing or impossible, or the rule is another one.
+        """
         try:
             rule = Rule.PILLOW if "transparency" in data else Rule.TORCHVISION
             known = {"transparency": rule.value, "resize": RESIZE[rule]} | WORDS
@@ -192,9 +208,9 @@ def _image(pixels: np.ndarray) -> Image.Image:
 
 
 def square(image: Image.Image, image_size: int, rule: Rule = Rule.PILLOW) -> np.ndarray:
-    """The central square of an L or RGB image, resized: uint8 (channels, image_size, image_size).
+    """Cut out the central square of an L or RGB image and resize it: uint8 (channels, image_size, image_size).
 
-    An image that has this size already stays as it is, whatever the rule.
+    An image that already has this size stays as it is.
     """
     from PIL import Image, ImageOps
 
@@ -204,8 +220,9 @@ def square(image: Image.Image, image_size: int, rule: Rule = Rule.PILLOW) -> np.
 
 
 def _torchvision_square(image: Image.Image, image_size: int) -> np.ndarray:
-    """The same pixels as torchvision's ``Resize(image_size)`` and ``CenterCrop(image_size)``, in one step: a
-    very long image is never blown up as a whole.
+    """Return the same pixels as torchvision's ``Resize(image_size)`` and ``CenterCrop(image_size)``.
+
+    Both are done in one step, so that a very long image is never enlarged as a whole.
     """
     from PIL import Image
 
@@ -217,13 +234,13 @@ def _torchvision_square(image: Image.Image, image_size: int) -> np.ndarray:
     left, top = round((wide - image_size) / 2), round((high - image_size) / 2)
     across, down = width / wide, height / high
     box = (left * across, top * down, (left + image_size) * across, (top + image_size) * down)
-    # float error must not push the box past the image by 1e-13
+    # Rounding must not move the box 1e-13 pixels out of the image.
     box = (box[0], box[1], min(box[2], width), min(box[3], height))
     return to_array(image.resize((image_size, image_size), Image.Resampling.BILINEAR, box=box))
 
 
 def shrink(image: Image.Image, shorter_side: int) -> np.ndarray:
-    """The whole L or RGB image, its shorter side at most ``shorter_side``: uint8 (channels, height, width)."""
+    """Resize an L or RGB image until its shorter side is at most ``shorter_side``: uint8 (channels, height, width)."""
     from PIL import Image
 
     shorter = min(image.size)

@@ -1,6 +1,4 @@
-"""Published data sets by name, as arrays: Debian's package or torchvision's download, and scikit-learn's
-digits.
-"""
+"""Loads published data sets by name, as arrays: from torchvision, scikit-learn, or a package of Debian."""
 
 from __future__ import annotations
 
@@ -20,20 +18,9 @@ from proxyless.files.reading import opened
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 LARGEST = 1 << 28
-"""Bytes of an IDX file, packed or not, at the most: Fashion-MNIST has a sixth of it."""
+"""The largest IDX file in bytes, packed or not, that is read; that of Fashion-MNIST is a sixth of it."""
 
-FASHION_CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
+CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +36,13 @@ class Arrays:
 
 @dataclass(frozen=True, eq=False)
 class PublishedSet:
-    """A data set as its makers divided it (``test`` None: they did not). ``flip``: whether mirroring leaves
-    the class as it is.
+    """A data set as its authors divided it.
+
+    Args:
+        classes: Names of the classes, in the order of the labels.
+        train: Training images.
+        test: Test images; None where the authors did not divide it.
+        flip: Whether a mirrored image is still of its class.
     """
 
     classes: tuple[str, ...]
@@ -61,8 +53,13 @@ class PublishedSet:
 
 @dataclass(frozen=True)
 class TorchvisionSource:
-    """A class of ``torchvision.datasets`` whose images all have one size, and the arguments that pick its
-    halves.
+    """A data set of torchvision whose images all have one size.
+
+    Args:
+        dataset: Name of the class in ``torchvision.datasets``.
+        flip: Whether a mirrored image is still of its class.
+        train: Arguments that choose the training images.
+        test: Arguments that choose the test images.
     """
 
     dataset: str
@@ -71,8 +68,10 @@ class TorchvisionSource:
     test: Mapping[str, Any]
 
     def __call__(self, download_to: Path) -> PublishedSet:
-        """Read it from ``download_to``, downloading it at first. A failed download is a
-        :class:`ProxylessError`.
+        """Read the data set from a folder, into which it is downloaded first.
+
+        Raises:
+            ProxylessError: It cannot be downloaded.
         """
         from torchvision import datasets
 
@@ -101,7 +100,7 @@ def _named_splits(dataset: str, *, flip: bool) -> TorchvisionSource:
 
 
 def fashion_mnist(download_to: Path, installed: Path = DEBIAN_FASHION_MNIST) -> PublishedSet:
-    """Fashion-MNIST from the files of Debian's package in ``installed``, or downloaded by torchvision."""
+    """Load Fashion-MNIST from Debian's package in ``installed``, or download it through torchvision."""
     if (installed / "train-images-idx3-ubyte.gz").exists():
         halves = [
             Arrays(
@@ -115,7 +114,7 @@ def fashion_mnist(download_to: Path, installed: Path = DEBIAN_FASHION_MNIST) -> 
                 raise ProxylessError(
                     f"{installed}: {len(half.images)} images but {len(half.labels)} labels; install the package again"
                 )
-        return PublishedSet(FASHION_CLASSES, halves[0], halves[1], flip=True)
+        return PublishedSet(CLOTHES, halves[0], halves[1], flip=True)
     try:
         return _halves("FashionMNIST", flip=True)(download_to)
     except ProxylessError as error:
@@ -123,7 +122,7 @@ def fashion_mnist(download_to: Path, installed: Path = DEBIAN_FASHION_MNIST) -> 
 
 
 def digits(download_to: Path) -> PublishedSet:
-    """scikit-learn's 1,797 handwritten digits of 8x8 pixels, which come with the library."""
+    """Load the 1,797 handwritten digits of 8x8 pixels that come with scikit-learn."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -145,14 +144,15 @@ PUBLISHED: dict[str, Callable[[Path], PublishedSet]] = {
 
 
 def _gather(dataset: Any) -> Arrays:
-    """All images and labels of a torchvision data set, by its public interface."""
+    """Collect all images and labels of a torchvision data set."""
     pairs = [dataset[index] for index in range(len(dataset))]
     return Arrays(np.stack([np.asarray(image) for image, _ in pairs]), np.array([int(label) for _, label in pairs]))
 
 
 def _read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """A gzipped IDX file of unsigned bytes: two zero bytes, type 8, number of dimensions, their sizes
-    (big-endian), the values.
+    """Read a gzipped IDX file of unsigned bytes.
+
+    It holds two zero bytes, type 8, the number of dimensions, their sizes (big-endian), and the values.
     """
     start = 4 + 4 * dimensions
     with opened(path, LARGEST) as file:

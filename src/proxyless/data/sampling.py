@@ -1,4 +1,4 @@
-"""A sample that stands for a whole split: of every class, drawn by a seed, wherever in the split its images lie."""
+"""Draws a sample of a split that has images of every class."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from numpy.typing import NDArray
 
 
 def stratified(labels: NDArray[np.int64], count: int, seed: int = 0) -> NDArray[np.int64]:
-    """Indices of ``count`` images, in increasing order: as many of each class as of every other, as far as there are.
-
-    A class is drawn from evenly at random; of more classes than ``count`` some are drawn. All where there are no more.
+    """Draw ``count`` images at random, as far as possible equally many of each class.
 
     Args:
-        labels: class of each image of the split (images,).
+        labels: Class of each image of the split (images,).
+        count: How many images; all of them where the split has no more.
+        seed: Of the draw.
+
+    Returns:
+        Indices in increasing order (count,).
     """
     if count >= len(labels):
         return np.arange(len(labels))
     order = np.random.default_rng(seed).permutation(len(labels))
-    # The first of each class in this order, then the second of each, and so on.
+    # In this order take the first image of each class, then the second of each, and so on.
     turns = np.empty(len(labels), np.int64)
     by_class = np.argsort(labels[order], kind="stable")
     _, starts, sizes = np.unique(labels[order][by_class], return_index=True, return_counts=True)

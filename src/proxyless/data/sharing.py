@@ -1,5 +1,7 @@
-"""Memory that processes share without a name: nothing of it is left behind, however a process ends, and the size of
-/dev/shm, 64 MB in many containers, does not bound it.
+"""Memory that processes share.
+
+It has no name, so nothing of it is left behind, however a process ends. The size of /dev/shm, which is 64 MB in many
+containers, does not limit it.
 """
 
 from __future__ import annotations
@@ -16,18 +18,23 @@ from typing import Any
 import torch
 
 Layout = list[tuple[torch.dtype, tuple[int, ...], int]]
-"""Of tensors in one memory: type, shape and first byte of each."""
+"""Where tensors are in a memory: type, shape and first byte of each."""
 
 ALIGNED = 64  # bytes at which a tensor begins
 
 
 class Memory:
-    """A block of ``size`` bytes; handed to a process that is being started, it is the same block there."""
+    """A block of memory that a process and the processes that it starts have in common.
+
+    Args:
+        size: In bytes.
+        handle: Of a block that there is already.
+
+    Raises:
+        OSError: The system does not have so much memory.
+    """
 
     def __init__(self, size: int, handle: int | None = None) -> None:
-        """Raises:
-        OSError: the system has not that much.
-        """
         self.size = max(size, 1)
         self.handle = _unnamed(self.size) if handle is None else handle
         self.view = mmap.mmap(self.handle, self.size)
@@ -37,13 +44,13 @@ class Memory:
 
     def __del__(self) -> None:
         if hasattr(self, "handle"):
-            os.close(self.handle)  # what is mapped stays mapped as long as a tensor needs it
+            os.close(self.handle)  # the memory stays as long as a tensor uses it
 
     def put(self, tensors: tuple[torch.Tensor, ...]) -> Layout:
-        """Copy ``tensors`` into it.
+        """Copy tensors into this memory.
 
         Raises:
-            ValueError: they are larger.
+            ValueError: They do not fit.
         """
         found: Layout = []
         start = 0
@@ -56,7 +63,7 @@ class Memory:
         return found
 
     def tensor(self, place: tuple[torch.dtype, tuple[int, ...], int]) -> torch.Tensor:
-        """What lies at a place, not copied."""
+        """Return the tensor at a place, without copying it."""
         dtype, shape, start = place
         count = int(torch.Size(shape).numel())
         if not count:
@@ -65,15 +72,15 @@ class Memory:
 
 
 def bytes_of(tensors: tuple[torch.Tensor, ...]) -> int:
-    """Of the memory that takes up ``tensors``."""
+    """Return the size of a memory that tensors fit into."""
     return sum(_aligned(tensor.nbytes) for tensor in tensors)
 
 
 class Shared:
-    """An object whose tensors, instead of being copied, are shared with every process that is started with it.
+    """An object whose tensors are shared with the processes that it is given to, not copied.
 
-    Where processes fork, all memory is shared anyway, and nothing is done. Elsewhere the tensors move into shared
-    memory, so that a data set is not held twice.
+    Forked processes share all memory anyway. For other processes the tensors are moved into shared memory, so that a
+    data set is not in memory twice.
     """
 
     def __init__(self, value: Mapping[str, Any]) -> None:
@@ -127,7 +134,7 @@ def _received(size: int, handle: Any) -> Memory:
 
 
 def _unnamed(size: int) -> int:
-    """A file of ``size`` bytes in memory, or where the system has no such files on the disk, that has no name."""
+    """Open a file without a name, in memory or, where the system has no such files, on disk."""
     if hasattr(os, "memfd_create"):
         handle = os.memfd_create("proxyless")
     else:

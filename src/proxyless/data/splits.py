@@ -1,6 +1,4 @@
-"""Holding images out of a training set, class by class, in a way that only the seed and the images' names
-decide.
-"""
+"""Holds images out of a training set, class by class; only the seed and the names of the images decide which."""
 
 from __future__ import annotations
 
@@ -15,8 +13,12 @@ from proxyless.errors import ProxylessError
 
 @dataclass(frozen=True)
 class HoldOut:
-    """How much is held out where a data set comes without a split: shares (0..1) of the images it is taken
-    from.
+    """How much is held out where a data set comes without a split.
+
+    Args:
+        valid_fraction: Share, in 0..1, of the images that it is taken from.
+        test_fraction: The same for the test split.
+        seed: Decides which images.
     """
 
     valid_fraction: float = 0.1
@@ -38,16 +40,25 @@ def held_out(
     seed: int,
     together: Iterable[Sequence[str]] = (),
 ) -> np.ndarray:
-    """Which images to hold out: bool (images,), ``fraction`` of every class, rounded, at least one and never
-    all of a class.
+    """Choose the images to hold out: the same share of every class.
 
-    A class of one image is left whole. Within a class the images with the smallest hash of seed and name are
-    taken: the choice does not depend on the order of files or on library versions, and a few added files move
-    few of the others.
+    Of each class at least one image is held out, and at least one is not. The images with the smallest hash of seed and
+    name are taken. So the choice depends neither on the order of files nor on versions of libraries, and a few added
+    files change little.
 
-    ``together``: names of images that are the same picture. They are held out all or not at all, by the hash of the
-    first of them; a picture under two labels is never held out. Where that would hold out no image of any class, as
-    where all images of a class are the same, names alone decide.
+    Copies of one picture are held out together, by the hash of the first of them, or not at all; a picture under two
+    labels is never held out. Where this would hold out nothing, as where all images of a class are the same, only names
+    decide.
+
+    Args:
+        names: Of the images.
+        labels: Of the images, int64 (images,).
+        fraction: Share of every class, rounded to whole images.
+        seed: Of the hash.
+        together: Groups of names of the same picture.
+
+    Returns:
+        Which images are held out: bool (images,).
     """
     ranks = np.array([_rank(name, seed) for name in names], dtype="S16")
     copies = _copies(names, labels, together)
@@ -63,9 +74,7 @@ def held_out(
 
 
 def _copies(names: Sequence[str], labels: np.ndarray, together: Iterable[Sequence[str]]) -> dict[int, list[int]]:
-    """The images that are the same as this one, itself too, by the number of each that has such; none for a picture
-    under two labels, which is not held out.
-    """
+    """Return the copies of an image, itself included, by its number; none for a picture under two labels."""
     numbers = {name: number for number, name in enumerate(names)} if together else {}
     copies: dict[int, list[int]] = {}
     for group in together:
@@ -76,7 +85,7 @@ def _copies(names: Sequence[str], labels: np.ndarray, together: Iterable[Sequenc
 
 
 def _whole(order: np.ndarray, count: int, copies: Mapping[int, list[int]]) -> list[int]:
-    """``count`` of the images ``order`` or fewer, and no picture in part: the first ones that fit."""
+    """Take the first of the images ``order``, at most ``count``, and each picture with all its copies."""
     taken: list[int] = []
     left: list[list[int]] = []
     for number in order.tolist():
@@ -94,7 +103,7 @@ def _whole(order: np.ndarray, count: int, copies: Mapping[int, list[int]]) -> li
 
 
 def check_not_empty(source: str, counts: Mapping[str, int]) -> None:
-    """Raise :class:`ProxylessError` if a split has no images. ``counts``: images by name of split."""
+    """Raise :class:`ProxylessError` if a split has no images; ``counts`` is the number of images of each."""
     for name, count in counts.items():
         if not count:
             raise ProxylessError(f"{source}: no images for the {name} split; every split needs some, add images")

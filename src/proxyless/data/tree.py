@@ -1,4 +1,4 @@
-"""Directories as they are on disk: image files, folders and links of each, and what was passed over, and why."""
+"""Lists image files, folders and links as they are on disk, and notes what is passed over, and why."""
 
 from __future__ import annotations
 
@@ -27,20 +27,24 @@ SYSTEM_FILES = frozenset(("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desk
 SYSTEM_FOLDERS = frozenset(
     ("__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume information", "lost+found")
 )
-# A vector drawing that needs another program, a film, a document, arrays: Pillow knows the header and not the pixels.
+# Vector drawings that need another program, films, documents, arrays: Pillow reads the header, but not the pixels.
 NO_PICTURES = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"))
-# What a camera's raw file shows to a reader of TIFF is its thumbnail.
+# In raw files of cameras a reader of TIFF finds only the thumbnail.
 RAW = "3fr arw cr2 cr3 crw dcr dng erf kdc mef mos mrw nef nrw orf pef raf raw rw2 rwl sr2 srf srw x3f"
 RAW_SUFFIXES = frozenset(f".{name}" for name in RAW.split())
 
 Key = tuple[int, int]
-"""Device and inode: two paths with the same are one file."""
+"""Device and inode: paths that share these lead to one file."""
 
 
 @dataclass
 class LeftOut:
-    """How many files (folders, where they were not entered) below ``root`` were passed over by reason, with a few of
-    their names.
+    """The files that were passed over, and the folders that were not entered.
+
+    Args:
+        root: The folder of the data set.
+        counts: How many, by reason.
+        examples: A few of their names, by reason.
     """
 
     root: str
@@ -48,23 +52,23 @@ class LeftOut:
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, reason: str, path: str, count: int = 1) -> None:
-        """One more, or ``count``, of which ``path`` is an example."""
+        """Count what was passed over; ``path`` is an example of it."""
         self.counts[reason] = self.counts.get(reason, 0) + count
         shown = self.examples.setdefault(reason, [])
         if len(shown) < EXAMPLES:
             shown.append(relative(path, self.root))
 
     def describe(self) -> dict[str, dict[str, object]]:
-        """As JSON-able data, by reason."""
+        """Return it as JSON-able data, by reason."""
         return {reason: {"count": count, "examples": self.examples[reason]} for reason, count in self.counts.items()}
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies directly in one folder, by name in order: image files, real and linked folders, and what is neither."""
+    """What is directly in one folder, sorted by name: image files, real and linked folders, and everything else."""
 
     images: tuple[tuple[str, Key, bool], ...]
-    """Name, identity, and whether it is a link."""
+    """Name, device and inode, and whether it is a link."""
     folders: tuple[str, ...]
     linked_folders: tuple[str, ...]
     others: tuple[tuple[str, str], ...]
@@ -72,12 +76,12 @@ class Listing:
 
     @property
     def all_folders(self) -> tuple[str, ...]:
-        """Real and linked ones."""
+        """Real and linked folders."""
         return tuple(sorted((*self.folders, *self.linked_folders)))
 
 
 class Tree:
-    """Listings, each folder read once."""
+    """The listings of folders; each folder is read once."""
 
     def __init__(self) -> None:
         self._listings: dict[str, Listing] = {}
@@ -85,10 +89,10 @@ class Tree:
         self._holds: dict[str, bool] = {}
 
     def listing(self, folder: str) -> Listing:
-        """Of the folder with this path, links followed.
+        """List a folder; the path may contain links.
 
         Raises:
-            ProxylessError: it cannot be read.
+            ProxylessError: It cannot be read.
         """
         real = self.real(folder)
         if real not in self._listings:
@@ -96,16 +100,16 @@ class Tree:
         return self._listings[real]
 
     def real(self, folder: str) -> str:
-        """The path without links."""
+        """Return the path without links."""
         if folder not in self._real:
             self._real[folder] = os.path.realpath(folder)
         return self._real[folder]
 
     def holds_images(self, folder: str) -> bool:
-        """Whether there are images in it or below it, links followed."""
+        """Say whether there are images in a folder or below it, following links."""
         real = self.real(folder)
         if real not in self._holds:
-            self._holds[real] = False  # where a link leads back here
+            self._holds[real] = False  # for links that lead back here
             listing = self.listing(folder)
             self._holds[real] = bool(listing.images) or any(
                 self.holds_images(os.path.join(folder, name)) for name in listing.all_folders
@@ -113,18 +117,18 @@ class Tree:
         return self._holds[real]
 
     def holding(self, folder: str) -> list[str]:
-        """Names of the folders directly in it that hold images."""
+        """Return the names of the folders directly in a folder that hold images."""
         return [name for name in self.listing(folder).all_folders if self.holds_images(os.path.join(folder, name))]
 
     def count_images(self, folder: str) -> int:
-        """Images in it and below it, links not followed."""
+        """Count the images in a folder and below it, without following links."""
         listing = self.listing(folder)
         return len(listing.images) + sum(self.count_images(os.path.join(folder, name)) for name in listing.folders)
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A class folder: everything below it is of one split and one class."""
+    """A class folder; everything below it is of one split and one class."""
 
     path: str
     linked: bool
@@ -140,9 +144,18 @@ class _Found:
 
 
 def collect(tree: Tree, root: str, owners: list[Owner], left_out: LeftOut) -> list[list[str] | None]:
-    """Image files of each owner, at any depth, in order, relative to ``root``; None for an owner that is left out.
+    """Collect the image files below each class folder.
 
-    Each real file counts once, where it lies, or at the first path that leads to it through the fewest links.
+    Each real file counts once: at its own path, or at the first of the paths with the fewest links.
+
+    Args:
+        tree: Lists folders.
+        root: The folder that names are relative to.
+        owners: The class folders.
+        left_out: Where to note what is passed over.
+
+    Returns:
+        The names of the files of each owner, sorted; None for an owner that is left out.
     """
     claims = _Claims(tree, owners)
     found: list[_Found] = []
@@ -166,12 +179,12 @@ def collect(tree: Tree, root: str, owners: list[Owner], left_out: LeftOut) -> li
 
 
 def relative(path: str, root: str) -> str:
-    """``path`` below ``root``, with slashes."""
+    """Return ``path`` relative to ``root``, with slashes."""
     return path[len(root) :].lstrip(os.sep).replace(os.sep, "/")
 
 
 class _Claims:
-    """Which real folders belong to which owner."""
+    """Knows which real folder belongs to which owner."""
 
     def __init__(self, tree: Tree, owners: list[Owner]) -> None:
         self.tree = tree
@@ -183,7 +196,7 @@ class _Claims:
         self.above = {parent for path in self.first for parent in _parents(path)}
 
     def is_taken(self, number: int) -> bool:
-        """Whether this owner is a link to the folder of another one, into it, or to one above it."""
+        """Say whether an owner is a link to the folder of another owner, into it, or to a folder above it."""
         real = self.real[number]
         if not self.owners[number].linked:
             return False
@@ -191,7 +204,7 @@ class _Claims:
         return self.first[real] != number or inside or real in self.above
 
     def reason(self, link: str, owner: int) -> str | None:
-        """Why the linked folder is left out, if it is."""
+        """Say why a linked folder is left out, if it is."""
         real = self.tree.real(link)
         for path in (real, *_parents(real)):
             if path in self.first:
@@ -248,7 +261,7 @@ def _read(folder: str) -> Listing:
             else:
                 try:
                     status = os.stat(entry.path)
-                except OSError:  # gone, or round in a circle
+                except OSError:  # a link to nothing, or to itself
                     others.append((entry.name, NOWHERE))
                     continue
                 if stat.S_ISDIR(status.st_mode):
@@ -275,7 +288,7 @@ def _is_of_the_system(name: str) -> bool:
 
 
 def is_image(path: str) -> bool:
-    """Whether Pillow decodes files of this suffix or, where it knows none such, finds the signature of an image."""
+    """Say whether Pillow knows the suffix of a file, or else recognises its first bytes as those of an image."""
     suffix = os.path.splitext(path)[1].lower()
     known, signed = _formats()
     if suffix in known:
@@ -289,13 +302,13 @@ def _opens(path: str, formats: tuple[str, ...]) -> bool:
     try:
         with without_warnings(), Image.open(path, formats=formats):
             return True
-    except Exception:  # no image; plugins raise nearly any type on bytes that are not theirs
+    except Exception:  # no image; Pillow's plugins raise errors of nearly any type
         return False
 
 
 @cache
 def _formats() -> tuple[frozenset[str], tuple[str, ...]]:
-    """Suffixes of formats that Pillow decodes, and the formats that are known by a signature at the file's start."""
+    """Return the suffixes that Pillow knows, and the formats that it recognises by the first bytes of a file."""
     from PIL import Image
 
     of_suffix = Image.registered_extensions()

@@ -1,4 +1,4 @@
-"""A line for one who waits, where something takes long."""
+"""Tells a user who waits what takes so long."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Note = Callable[[str], None]
-"""Told a line that is worth reading."""
+"""Is called with a line of text for the user."""
 
 
 def tell(text: str) -> None:
-    """A line on standard error."""
+    """Print a line on standard error."""
     print(f"proxyless: {text}", file=sys.stderr, flush=True)
 
 
 class Watch:
-    """Tells in a line what is being done, once it takes longer than ``patience_s`` seconds.
+    """Tells what is being done, once it takes longer than ``patience_s`` seconds.
 
-    From a thread of its own, as what takes long may never come back.
+    A thread of its own does so, since what takes long may never return.
     """
 
     def __init__(self, patience_s: float, note: Note) -> None:
@@ -32,7 +32,7 @@ class Watch:
 
     @contextmanager
     def over(self, doing: Callable[[], str]) -> Iterator[None]:
-        """Watch what is done meanwhile; ``doing`` says what that is."""
+        """Watch what is done inside a ``with`` block; ``doing`` describes it."""
         if self.thread is None:
             self.thread = threading.Thread(target=self._watch, daemon=True)
             self.thread.start()
@@ -51,7 +51,7 @@ class Watch:
         number, ticks = 0, 0
         while not self.closed.wait(self.patience_s / 4):
             doing = self.doing
-            # Counted in naps, not read off a clock: while this process is stopped, nothing takes long.
+            # Short sleeps are counted: time in which this process was stopped, as by Ctrl-Z, does not count.
             ticks = ticks + 1 if doing is not None and number == self.number else 0
             number = self.number
             if doing is not None and ticks == 4:

@@ -1,7 +1,7 @@
-"""Processes that make batches: started once, asked for one batch after the other, and ended without a trace.
+"""Processes that make batches: they are started once, and asked for one batch after the other.
 
-Every process has a pipe of its own, and there is no lock and nothing with a name, so that one that ends, at whatever
-moment, holds up neither the others nor this process, and leaves nothing behind.
+Every process has a pipe of its own. There are no locks, and nothing has a name in the system. A process may end at any
+moment: it never blocks the others or this process, and leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from proxyless.errors import ProxylessError, first_line
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 AHEAD = 2
-"""Batches that a process has been asked for at a time."""
+"""Batches that a process is asked for in advance."""
 
 CAUSES = {
     "SIGKILL": "most often by the system, for want of memory",
@@ -35,42 +35,47 @@ CAUSES = {
 
 
 class Source(Protocol):
-    """Makes the batch of a number, in every process the same."""
+    """Makes the batch of a number, the same one in every process."""
 
     def __getitem__(self, number: int) -> Batch: ...
 
     def largest(self) -> Batch:
-        """Tensors of the type and shape of its largest batch."""
+        """Return tensors of the type and shape of the largest batch, without memory."""
         ...
 
     def prepare(self) -> None:
-        """Import what it needs, before processes are forked that would each do so."""
+        """Import what making batches needs, once, before processes are forked."""
         ...
 
     def doing(self) -> str:
-        """What it is at, in words, for one who waits; asked from another thread."""
+        """Say in words what it is doing; called from another thread."""
         ...
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a process has made of the request ``key``: a batch, or in words why not."""
+    """The answer of a process to the request ``key``: a batch, or why there is none."""
 
     key: int
     batch: Batch | None
     failure: str = ""
 
 
-class Ended(Exception):  # noqa: N818  (what happened, not a mistake of the caller)
-    """A process has ended that should not have; says how."""
+class Ended(Exception):  # noqa: N818  (not an error of the caller)
+    """A process has ended that should still run; the text says how."""
 
 
 class Workers:
-    """``count`` processes that make batches of ``sources``.
+    """Processes that make batches.
+
+    Args:
+        sources: Makers of batches, by name.
+        count: Number of processes.
+        patience_s: Seconds after which a process tells what takes so long.
 
     Raises:
-        OSError: the system lets no more processes be started, or has no memory for what they share.
-        ProxylessError: this process is itself one that is just being started, by a script without a main guard.
+        OSError: The system starts no more processes, or has no memory for what they share.
+        ProxylessError: This process is itself being started, by a script without a main guard.
     """
 
     def __init__(self, sources: Mapping[str, Source], count: int, *, patience_s: float) -> None:
@@ -111,14 +116,14 @@ class Workers:
         self.asked.append(set())
 
     def room(self) -> bool:
-        """Whether there is a process that has not enough to do."""
+        """Say whether a process can take another request."""
         return bool(self.free)
 
     def ask(self, key: int, source: str, number: int) -> None:
-        """Have a batch made; there must be room.
+        """Ask a process for a batch; there must be :meth:`room`.
 
         Raises:
-            Ended: instead of taking the request.
+            Ended: The process has ended.
         """
         least = min(range(len(self.asked)), key=lambda worker: len(self.asked[worker]))
         slot = self.free.pop()
@@ -130,10 +135,13 @@ class Workers:
             raise Ended(self._how(least)) from None
 
     def answers(self, timeout_s: float) -> list[Answer | str]:
-        """What has been made by now, waited for at most ``timeout_s``, and what a process has to say, in a line.
+        """Receive what the processes have sent: answers, and lines of text for the user.
+
+        Args:
+            timeout_s: How long to wait where nothing has come yet.
 
         Raises:
-            Ended: a process has.
+            Ended: A process has ended.
         """
         ready = connection.wait([*self.channels, *(process.sentinel for process in self.processes)], timeout_s)
         found: list[Answer | str] = []
@@ -158,7 +166,7 @@ class Workers:
         return Answer(key, (images, labels))
 
     def _how(self, worker: int) -> str:
-        """How a process ended, in words."""
+        """Say how a process ended."""
         process = self.processes[worker]
         process.join(5.0)  # it has closed its pipe, and is about to end
         code = process.exitcode
@@ -173,7 +181,7 @@ class Workers:
 
 
 def _stop(owner: int, channels: list[connection.Connection], processes: list[BaseProcess]) -> None:
-    """End all processes, at once: they hold nothing that would have to be put in order."""
+    """Kill all processes; they hold nothing that would have to be saved."""
     if os.getpid() != owner:  # a fork of this process has nothing to end
         return
     for process in processes:
