@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from proxyless import Architecture, Choice, Supernet, architecture_of, data
 from proxyless.cost import CostTable, macs_table
-from proxyless.job.stages import Batches
+from proxyless.data.batches import Batches
 from proxyless.search.gradient import AllPathUpdate, SampledCandidates, TwoPathUpdate
 from proxyless.search.loop import Schedule, SearchLoop
 from proxyless.search.objective import BudgetLoss

@@ -28,7 +28,7 @@ from proxyless.architecture import derive
 from proxyless.export.onnx import export
 from proxyless.export.onnx_session import run, session
 from proxyless.export.quantize import RECIPES, quantized
-from proxyless.job.summary import versions
+from proxyless.machine.versions import versions
 
 RESULTS = Path(__file__).parent / "results" / "old_runtimes.json"
 OLD = ("1.15.1", "1.16.3", "1.17.3", "1.20.1")

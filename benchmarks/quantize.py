@@ -33,9 +33,9 @@ from proxyless.export.equalize import equalized, groups, own_weights, rescale
 from proxyless.export.onnx import to_onnx
 from proxyless.export.onnx_session import run, session
 from proxyless.export.quantize import simplified, with_integers
-from proxyless.job.int8 import LOSS
-from proxyless.job.summary import versions
+from proxyless.job.int8_comparison import LOSS
 from proxyless.machine.onnx_runtime import import_onnxruntime
+from proxyless.machine.versions import versions
 from proxyless.spaces.mobilenet import MobileNetSpace
 
 RESULTS = Path(__file__).parent / "results" / "quantize.json"

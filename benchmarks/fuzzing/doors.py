@@ -26,10 +26,13 @@ from proxyless.cli import output
 from proxyless.data import published, sources
 from proxyless.errors import ProxylessError
 from proxyless.files import lock
-from proxyless.job import delivery, run_data, run_folder, settings, stages
-from proxyless.job.kept import Kept
+from proxyless.job import consistency, finished, objects, run_data, run_folder, settings
+from proxyless.job.checkpoints import Checkpoints
 from proxyless.job.progress import Silent
+from proxyless.job.resolved import with_lengths
 from proxyless.job.run_folder import RunFolder
+from proxyless.job.seconds import timed
+from proxyless.job.stages import delivery
 from proxyless.latency.cache import Store
 from proxyless.latency.calibration import predictions
 from proxyless.latency.device import device
@@ -175,8 +178,8 @@ def _config(root: Path) -> None:
     found = settings.load(root / "config.yaml")
     (root / "again.yaml").write_text(found.to_yaml(), encoding="utf-8")
     assert settings.load(root / "again.yaml") == found
-    settings.without_effect(found)
-    stages.effort(found)
+    consistency.search_without_effect(found)
+    objects.effort(found)
 
 
 @cache
@@ -218,20 +221,20 @@ def _official(file: str, weights: str | None = None) -> Reader:
 
 
 def _network(root: Path) -> None:
-    network = delivery.load_network(RunFolder(root / "finished"))
+    network = finished.load_network(RunFolder(root / "finished"))
     with torch.no_grad():
         assert bool(torch.isfinite(network(torch.zeros(1, 1, 8, 8))).all())
 
 
 def _record(root: Path) -> None:
-    images = delivery.recorded_data(RunFolder(root / "of-photos"))
+    images = run_data.recorded_data(RunFolder(root / "of-photos"))
     inputs, _ = next(iter(images.loader("test", batch_size=4)))
     assert bool(torch.isfinite(inputs).all())
     json.dumps(images.describe(), allow_nan=False)
 
 
 def _evaluated(root: Path) -> None:
-    found = delivery.evaluate(RunFolder(root / "of-photos"), str(root / "photos"))
+    found = finished.evaluate(RunFolder(root / "of-photos"), str(root / "photos"))
     _finite(found["test_accuracy"], found["test_loss"])
 
 
@@ -271,7 +274,7 @@ def _finished(root: Path) -> None:
 
 
 def _seconds(root: Path) -> None:
-    with stages.timed(RunFolder(root / "finished"), "check") as account:
+    with timed(RunFolder(root / "finished"), "check") as account:
         account()
 
 
@@ -310,8 +313,8 @@ def _search(root: Path) -> None:
     supernet = _supernet("mobilenet", _arguments())
     table = LatencyTable.load(SAMPLES / "in-search" / "latency.json")
     update = TwoPathUpdate(supernet, BudgetLoss(table, 1.0), learning_rate=0.01)
-    loop = SearchLoop(supernet, update, _NoData(), stages.schedule(chosen), Classification())  # type: ignore[arg-type]
-    Kept(root / "in-search" / "search" / "checkpoint.pt", root / "before.pt", root / "history.jsonl").resume(
+    loop = SearchLoop(supernet, update, _NoData(), objects.schedule(with_lengths(chosen, 100)), Classification())  # type: ignore[arg-type]
+    Checkpoints(root / "in-search" / "search" / "checkpoint.pt", root / "before.pt", root / "history.jsonl").resume(
         loop, "search", Silent()
     )
     _stepped(loop.optimizer, update.optimizer)
@@ -330,7 +333,7 @@ def _training(root: Path) -> None:
     network = spaces.space_of(architecture).build(architecture)
     recipe = Recipe(epochs=chosen.training.epochs or 1, learning_rate=0.1, ema=chosen.training.ema)
     loop = TrainingLoop(network, _NoData(), recipe, Classification())  # type: ignore[arg-type]
-    Kept(root / "in-training" / "training" / "checkpoint.pt", root / "before.pt", root / "history.jsonl").resume(
+    Checkpoints(root / "in-training" / "training" / "checkpoint.pt", root / "before.pt", root / "history.jsonl").resume(
         loop, "", Silent()
     )
     _stepped(loop.optimizer)

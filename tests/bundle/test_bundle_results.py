@@ -16,8 +16,8 @@ from proxyless import spaces
 from proxyless.architecture import Architecture
 from proxyless.bundle.readme import README
 from proxyless.bundle.writing import table_from_results
+from proxyless.job.objects import supernet as supernet_of
 from proxyless.job.settings import Settings
-from proxyless.job.stages import supernet_of
 from proxyless.latency.device import device
 from proxyless.latency.measure import measure_table
 from proxyless.latency.timing.statistics import Effort

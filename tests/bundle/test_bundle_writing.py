@@ -15,8 +15,8 @@ from proxyless import ProxylessError, derive, spaces
 from proxyless.architecture import Architecture
 from proxyless.bundle.writing import write_bundle
 from proxyless.export import litert
+from proxyless.job.objects import supernet as supernet_of
 from proxyless.job.settings import Settings
-from proxyless.job.stages import supernet_of
 from proxyless.latency import runtimes
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from proxyless import ProxylessError, Supernet
 from proxyless.architecture import derive
 from proxyless.export import litert, litert_session
-from proxyless.job import deployment
+from proxyless.job import model_files
 from proxyless.job.run_folder import RunFolder
 
 pytest.importorskip("litert_torch", reason="LiteRT is not installed: pip install 'proxyless[litert]'")
@@ -72,13 +72,13 @@ def test_an_int8_file_is_compared_with_the_float32_one_that_is_written_beside_it
     network, images, run = derive(Supernet(tiny_net), [1, 0]), torch.rand(12, 2, 6, 6), RunFolder(tmp_path)
     with torch.no_grad():
         labels = network.eval()(images).argmax(dim=1)
-    samples = deployment.Samples(images, [(images, labels)], images[:4])
-    comparison = deployment.write(run, run.tflite_int8, network, samples, batch=2)
+    samples = model_files.Samples(images, [(images, labels)], images[:4])
+    comparison = model_files.write(run, run.tflite_int8, network, samples, batch=2)
     assert comparison is not None
     assert (comparison.images, comparison.accuracy) == (12, 1.0)
-    assert comparison.best.accuracy == deployment.accuracy(run.tflite_int8, [(images, labels)])
+    assert comparison.best.accuracy == model_files.accuracy(run.tflite_int8, [(images, labels)])
     assert run.tflite.stat().st_size > 0
-    times = deployment.briefly_measured(run.tflite_int8, run.tflite, (2, 2, 6, 6))
+    times = model_files.briefly_measured(run.tflite_int8, run.tflite, (2, 2, 6, 6))
     assert times.int8.ms > 0 < times.float32.ms
 
 

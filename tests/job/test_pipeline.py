@@ -19,7 +19,7 @@ from command_line import proxyless
 from proxyless import files
 from proxyless.errors import ProxylessError
 from proxyless.job.run_folder import RunFolder
-from proxyless.job.stages import add_seconds, timed, timed_before
+from proxyless.job.seconds import add_seconds, timed, timed_before
 from proxyless.report import read_run, render
 from proxyless.report.markup import duration
 
@@ -133,7 +133,7 @@ def test_the_network_is_rebuilt_by_timm_from_the_files_alone(finished):
     )
     network.conv_stem.stride = (arguments["stem_stride"],) * 2
     network.load_state_dict(load_file(run / "model.safetensors"))
-    from proxyless.job.delivery import load_network
+    from proxyless.job.finished import load_network
 
     x = torch.randn(2, 1, 8, 8)
     assert torch.equal(network.eval()(x), load_network(RunFolder(run))(x))
@@ -324,7 +324,8 @@ def test_a_published_table_needs_no_phone(tmp_path, monkeypatch):
     from PIL import Image
 
     from proxyless.architecture import Architecture
-    from proxyless.job import pipeline, settings, stages
+    from proxyless.data.batches import Batches
+    from proxyless.job import pipeline, settings
     from proxyless.latency import published
     from proxyless.spaces import space_of
 
@@ -335,9 +336,9 @@ def test_a_published_table_needs_no_phone(tmp_path, monkeypatch):
             Image.fromarray(rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(
                 tmp_path / "photos" / name / f"{i}.png"
             )
-    monkeypatch.setattr(stages.Batches, "steps", lambda self: 2)
-    monkeypatch.setattr(stages.Batches, "valid", lambda self: self._ready([next(self.held_out(0))]))
-    monkeypatch.setattr(stages.Batches, "test", lambda self: self._ready([next(self.held_out(1))]))
+    monkeypatch.setattr(Batches, "steps", lambda self: 2)
+    monkeypatch.setattr(Batches, "valid", lambda self: self._ready([next(self.held_out(0))]))
+    monkeypatch.setattr(Batches, "test", lambda self: self._ready([next(self.held_out(1))]))
     (tmp_path / "phone.yaml").write_text(PHONE)
     chosen = settings.load(tmp_path / "phone.yaml").replace({"data": str(tmp_path / "photos")})
     result = pipeline.search(chosen, tmp_path / "run")

@@ -12,7 +12,8 @@ from PIL import Image
 from proxyless import data
 from proxyless.architecture import Architecture
 from proxyless.cli.output import summary
-from proxyless.job import pipeline, stages
+from proxyless.data.batches import Batches
+from proxyless.job import objects, pipeline
 from proxyless.job.settings import Balance, Settings
 from proxyless.report.run_files import read_run
 from proxyless.report.training import confusion_matrix
@@ -86,8 +87,8 @@ def test_uneven_classes_are_balanced_unasked_and_it_is_said(uneven, tmp_path):
 def test_classes_up_to_ten_times_apart_are_left_as_they_are(tmp_path):
     images = data.load(folder(tmp_path, many=40, few=4))
     chosen = Settings().replace({"data": str(tmp_path)})
-    assert stages.balance(chosen, images) is Balance.NONE
-    assert stages.balance(chosen.replace({"training.balance": "weights"}), images) is Balance.WEIGHTS
+    assert objects.balance(chosen, images) is Balance.NONE
+    assert objects.balance(chosen.replace({"training.balance": "weights"}), images) is Balance.WEIGHTS
 
 
 def test_the_search_balances_both_of_its_steps(uneven):
@@ -96,7 +97,7 @@ def test_the_search_balances_both_of_its_steps(uneven):
     import torch
 
     images = data.load(uneven)
-    batches = stages.Batches(images, 12, 0, torch.device("cpu"), balanced=True)
+    batches = Batches(images, 12, 0, torch.device("cpu"), balanced=True)
     for found in (batches.train(0), itertools.islice(batches.held_out(0), 4)):
         labels = torch.cat([targets for _, targets in found])
         assert torch.bincount(labels).min() > len(labels) / 6
@@ -112,8 +113,8 @@ def test_a_result_of_before_is_summarised_without_classes():
 def test_a_thousand_classes_fit_a_file_that_the_report_reads(tmp_path):
     import torch
 
-    from proxyless.job.delivery import write_confusion
     from proxyless.job.run_folder import RunFolder
+    from proxyless.job.stages.delivery import write_confusion
     from proxyless.tasks import Confusion
 
     names = [f"class {number}" for number in range(1500)]

@@ -12,7 +12,7 @@ import pytest
 
 from proxyless import ProxylessError, Supernet, spaces
 from proxyless.cli.output import summary
-from proxyless.job import delivery, pipeline
+from proxyless.job import consistency, finished, pipeline
 from proxyless.job.run_folder import RunFolder
 from proxyless.job.settings import Settings
 from proxyless.latency import runtimes
@@ -62,7 +62,7 @@ def test_for_int8_a_quantised_network_is_handed_over_with_its_accuracy(tmp_path)
     session = onnxruntime.InferenceSession(run / "model.int8.onnx")
     assert session.get_inputs()[0].shape[1:] == [1, 8, 8]
     assert (run / "model.int8.onnx").stat().st_size < (run / "model.onnx").stat().st_size
-    found = delivery.evaluate(RunFolder(run))
+    found = finished.evaluate(RunFolder(run))
     assert result["device_file"] == "model.int8.onnx"
     assert list(found["test_accuracy_files"]) == ["model.onnx", "model.int8.onnx"]
     assert found["test_accuracy_files"]["model.onnx"] == pytest.approx(found["test_accuracy"])
@@ -105,12 +105,12 @@ def test_for_litert_a_tflite_file_is_handed_over_and_measured_with_its_accuracy(
     assert result["latency_measured_ms"] > 0
     interpreter = Interpreter(str(run.path / file))
     assert list(interpreter.get_input_details()[0]["shape"]) == [1, 8, 8, 1]
-    found = delivery.evaluate(run)
+    found = finished.evaluate(run)
     assert found["test_accuracy_files"][file] == result["test_accuracy_device_file"]
     assert abs(result["test_accuracy_device_file"] - found["test_accuracy"]) < (0.1 if "int8" in file else 0.001)
     monkeypatch.setattr(runtimes, "find_spec", lambda package: None if "litert" in package else "here")
     without = {path.name: None for path in run.models() if path.suffix == ".tflite"}
-    assert delivery.evaluate(run)["test_accuracy_files"] == found["test_accuracy_files"] | without
+    assert finished.evaluate(run)["test_accuracy_files"] == found["test_accuracy_files"] | without
 
 
 def test_a_table_measured_elsewhere_is_a_device(tmp_path, monkeypatch):
@@ -161,6 +161,6 @@ def test_a_table_file_that_is_missing_or_cut_off_is_one_clear_line(tmp_path):
 )
 def test_what_was_chosen_of_measuring_in_vain_is_told(changes, told):
     settings = TINY.replace(changes)
-    lines = pipeline.measured_in_vain(settings, device(settings.device))
+    lines = consistency.measuring_without_effect(settings, device(settings.device))
     assert [line.split()[0] for line in lines] == [f"measure.{name}" for name in told]
     assert all(" has no effect with " in line for line in lines)

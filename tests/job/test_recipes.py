@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from proxyless.job import pipeline, settings, stages
+from proxyless.data.batches import Batches
+from proxyless.job import pipeline, settings
 
 SHORT = {
     "search.warmup_epochs": 1,
@@ -35,7 +36,7 @@ def test_a_recipe_runs_for_a_few_steps_on_made_up_images(name, tmp_path, monkeyp
         for i in range(30):
             image = Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8))
             image.save(tmp_path / "images" / label / f"{i}.png")
-    monkeypatch.setattr(stages.Batches, "steps", lambda self: 2)
+    monkeypatch.setattr(Batches, "steps", lambda self: 2)
     chosen = settings.load(name).replace(SHORT | {"data": str(tmp_path / "images")})
     if chosen.space.name == "tree":  # the paper's has 54 blocks of 12 choices
         chosen = chosen.replace({"space.blocks": 1, "space.final_width": 96})

@@ -4,6 +4,7 @@ import pytest
 
 from proxyless import ProxylessError
 from proxyless.job import settings
+from proxyless.job.consistency import search_without_effect
 from proxyless.job.settings import Settings, Update
 
 
@@ -104,9 +105,9 @@ def test_every_setting_is_described():
     ],
 )
 def test_what_was_chosen_in_vain_is_told(values, expected):
-    assert sorted(settings.without_effect(Settings().replace(values))) == sorted(expected)
+    assert sorted(search_without_effect(Settings().replace(values))) == sorted(expected)
 
 
 @pytest.mark.parametrize("recipe", settings.recipes())
 def test_no_recipe_chooses_anything_in_vain(recipe):
-    assert settings.without_effect(settings.load(recipe)) == []
+    assert search_without_effect(settings.load(recipe)) == []

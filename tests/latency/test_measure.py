@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from proxyless import Architecture, Choice, ProxylessError, Supernet, Zero
-from proxyless.job import summary
+from proxyless.job.layers import layers as layers_of
 from proxyless.latency import identity, measure, session
 from proxyless.latency.calibration import calibrated
 from proxyless.latency.device import Device, device
@@ -251,7 +251,7 @@ def test_a_trunk_that_runs_twice_is_measured_on_both_sizes_as_it_is_called(tmp_p
     assert table.entries["trunk"]["skip"] == Entry(0, 0, 0, 0)
     table.save(tmp_path / "latency.json")
     assert type(table).load(tmp_path / "latency.json").rows == table.rows
-    layers = summary.layers(supernet, Architecture({"trunk": "k3"}), table, (2, 8, 8))
+    layers = layers_of(supernet, Architecture({"trunk": "k3"}), table, (2, 8, 8))
     macs = 2 * 2 * 9 * (64 + 16)
     ms = table.rows["trunk"]["k3"]
     assert layers == [

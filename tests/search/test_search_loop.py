@@ -7,7 +7,8 @@ import torch
 
 from proxyless import ProxylessError, Supernet
 from proxyless.cost import CostTable
-from proxyless.job import stages
+from proxyless.job import objects
+from proxyless.job.resolved import with_lengths
 from proxyless.job.settings import Settings
 from proxyless.search.gradient import TwoPathUpdate
 from proxyless.search.loop import Schedule, SearchLoop
@@ -148,9 +149,9 @@ def test_the_temperature_stays_what_the_search_began_with_unless_an_end_is_given
 def test_the_settings_of_a_search_are_those_of_its_schedule():
     values = {"warmup_epochs": 2, "epochs": 3, "temperature": 4.0, "final_temperature": 0.5}
     settings = Settings().replace({f"search.{name}": value for name, value in values.items()})
-    made = stages.schedule(settings)
+    made = objects.schedule(with_lengths(settings, 1000))
     assert {name: getattr(made, name) for name in values} == values
-    plain = stages.schedule(Settings().replace({"search.warmup_epochs": 2, "search.epochs": 3}))
+    plain = objects.schedule(with_lengths(Settings().replace({"search.warmup_epochs": 2, "search.epochs": 3}), 1000))
     assert [plain.temperature_at(step, 10) for step in range(10)] == [1.0] * 10
 
 

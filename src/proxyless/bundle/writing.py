@@ -23,9 +23,9 @@ from proxyless.errors import ProxylessError
 from proxyless.export.onnx import to_onnx
 from proxyless.export.onnx_session import input_names
 from proxyless.files import place
+from proxyless.job.objects import supernet as supernet_of
 from proxyless.job.progress import Reporter, Silent
 from proxyless.job.settings import Settings
-from proxyless.job.stages import supernet_of
 from proxyless.latency.operators import layout, spread_paths
 from proxyless.latency.runtimes import runtime
 from proxyless.latency.table import LatencyTable

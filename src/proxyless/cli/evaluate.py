@@ -19,10 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> Answer:
-    from proxyless.job import delivery
+    from proxyless.job import finished
     from proxyless.job.run_folder import RunFolder
 
-    values = delivery.evaluate(RunFolder(parsed.run_folder), parsed.data)
+    values = finished.evaluate(RunFolder(parsed.run_folder), parsed.data)
     lines = [
         ("data", f"{values['data']}, {values['test_images']} test images"),
         *([("", values["note"])] if values["note"] else []),

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> Answer:
     from proxyless.export.plain import subnormals_note
-    from proxyless.job import delivery
+    from proxyless.job import finished
     from proxyless.job.run_folder import RunFolder
 
     folder = RunFolder(parsed.run_folder)
@@ -39,7 +39,7 @@ def run(parsed: argparse.Namespace) -> Answer:
     ]
     others = [path for path, asked in wanted if asked]
     with folder.at_work():
-        exported, cautions = delivery.export(folder, others, pixels=parsed.pixels, source=parsed.data)
+        exported, cautions = finished.export(folder, others, pixels=parsed.pixels, source=parsed.data)
     written = [folder.onnx_pixels] * parsed.pixels + others
     lines = [f"{folder.onnx}: outputs equal PyTorch's within {exported.difference:.1e}"]
     if exported.subnormals:

@@ -18,136 +18,54 @@ from proxyless.job.settings import Settings
 
 
 @dataclass(frozen=True)
+class File:
+    """A file of every run folder, with what it holds; as an attribute of a :class:`RunFolder` it is that one's path."""
+
+    name: str
+    holds: str
+
+    def __get__(self, run: RunFolder, kind: type[RunFolder] | None = None) -> Path:
+        return run.path / self.name
+
+
+@dataclass(frozen=True)
 class RunFolder:
     """The files of one run; what a stage left is enough for the next one."""
 
     path: Path
 
-    @property
-    def config(self) -> Path:
-        """Every setting that was used, as YAML."""
-        return self.path / "config.yaml"
-
-    @property
-    def data(self) -> Path:
-        """Classes, splits and preprocessing of the data."""
-        return self.path / "data.json"
-
-    @property
-    def fingerprints(self) -> Path:
-        """What the images are known by, wherever they lie."""
-        return self.path / "fingerprints.bin"
-
-    @property
-    def log(self) -> Path:
-        """The course of the job, one JSON value a line."""
-        return self.path / "log.jsonl"
-
-    @property
-    def latency(self) -> Path:
-        """The latency table."""
-        return self.path / "latency.json"
-
-    @property
-    def search_history(self) -> Path:
-        """Metrics of warm-up and search."""
-        return self.path / "search" / "history.jsonl"
-
-    @property
-    def search_checkpoint(self) -> Path:
-        """State after the last finished epoch of the search."""
-        return self.path / "search" / "checkpoint.pt"
-
-    @property
-    def search_checkpoint_before(self) -> Path:
-        """State an epoch earlier, for when the newest is damaged."""
-        return self.path / "search" / "checkpoint.previous.pt"
-
-    @property
-    def architecture(self) -> Path:
-        """What was chosen."""
-        return self.path / "architecture.json"
-
-    @property
-    def training_history(self) -> Path:
-        """Metrics of the training of the derived network."""
-        return self.path / "training" / "history.jsonl"
-
-    @property
-    def training_checkpoint(self) -> Path:
-        """State after the last finished epoch of training."""
-        return self.path / "training" / "checkpoint.pt"
-
-    @property
-    def training_checkpoint_before(self) -> Path:
-        """State an epoch earlier, for when the newest is damaged."""
-        return self.path / "training" / "checkpoint.previous.pt"
-
-    @property
-    def weights(self) -> Path:
-        """The trained weights."""
-        return self.path / "model.safetensors"
-
-    @property
-    def onnx(self) -> Path:
-        """The trained network as ONNX."""
-        return self.path / "model.onnx"
-
-    @property
-    def onnx_int8(self) -> Path:
-        """The trained network as ONNX with int8 weights and activations, where the device computes so."""
-        return self.path / "model.int8.onnx"
-
-    @property
-    def onnx_pixels(self) -> Path:
-        """The trained network as ONNX that takes pixels of 8 bits and normalises them itself."""
-        return self.path / "model.pixels.onnx"
-
-    @property
-    def tflite(self) -> Path:
-        """The trained network as a TFLite file, where the device runs these."""
-        return self.path / "model.tflite"
-
-    @property
-    def tflite_int8(self) -> Path:
-        """The same with int8 weights and activations."""
-        return self.path / "model.int8.tflite"
+    config = File("config.yaml", "Every setting that was used, as YAML.")
+    data = File("data.json", "Classes, splits and preprocessing of the data.")
+    fingerprints = File("fingerprints.bin", "What the images are known by, wherever they lie.")
+    log = File("log.jsonl", "The course of the job, one JSON value a line.")
+    latency = File("latency.json", "The latency table.")
+    search_history = File("search/history.jsonl", "Metrics of warm-up and search.")
+    search_checkpoint = File("search/checkpoint.pt", "State after the last finished epoch of the search.")
+    search_checkpoint_before = File("search/checkpoint.previous.pt", "State an epoch before that.")
+    architecture = File("architecture.json", "What was chosen.")
+    training_history = File("training/history.jsonl", "Metrics of the training of the derived network.")
+    training_checkpoint = File("training/checkpoint.pt", "State after the last finished epoch of training.")
+    training_checkpoint_before = File("training/checkpoint.previous.pt", "State an epoch before that.")
+    weights = File("model.safetensors", "The trained weights.")
+    onnx = File("model.onnx", "The trained network as ONNX.")
+    onnx_int8 = File("model.int8.onnx", "The same in int8, where the device computes so.")
+    onnx_pixels = File("model.pixels.onnx", "The same for pixels of 8 bits, which it normalises itself.")
+    tflite = File("model.tflite", "The trained network as TFLite, where the device runs these.")
+    tflite_int8 = File("model.int8.tflite", "The same in int8.")
+    model = File("model.json", "What one needs beside the weights: classes, preprocessing, timm's arguments.")
+    confusion = File("confusion.json", "Counts of true and predicted classes on the test split.")
+    result = File("result.json", "The summary, for machines.")
+    seconds = File("seconds.json", "Seconds that each stage took.")
+    report = File("report.html", "The page for people.")
 
     def models(self) -> list[Path]:
         """The files there are of the trained network that other programs run, ``model.onnx`` first."""
         every = (self.onnx, self.onnx_pixels, self.onnx_int8, self.tflite, self.tflite_int8)
         return [path for path in every if path.exists()]
 
-    @property
-    def model(self) -> Path:
-        """What one needs beside the weights: classes, preprocessing, timm's arguments."""
-        return self.path / "model.json"
-
-    @property
-    def confusion(self) -> Path:
-        """Counts of true and predicted classes on the test split."""
-        return self.path / "confusion.json"
-
-    @property
-    def result(self) -> Path:
-        """The summary, for machines."""
-        return self.path / "result.json"
-
-    @property
-    def seconds(self) -> Path:
-        """Seconds that each stage took."""
-        return self.path / "seconds.json"
-
-    @property
-    def report(self) -> Path:
-        """The page for people."""
-        return self.path / "report.html"
-
     def written(self) -> list[str]:
         """The names of all files that a job writes, relative to the folder."""
-        made = {name for name, value in vars(RunFolder).items() if isinstance(value, property)}
-        paths: list[Path] = [getattr(self, name) for name in sorted(made)]
-        return [str(path.relative_to(self.path)) for path in paths]
+        return [item.name for item in vars(RunFolder).values() if isinstance(item, File)]
 
     @contextmanager
     def at_work(self) -> Iterator[None]:

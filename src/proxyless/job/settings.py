@@ -298,25 +298,6 @@ class Settings:
         return yaml.safe_dump(plain(self), sort_keys=False)
 
 
-def without_effect(settings: Settings) -> list[str]:
-    """In words, what was chosen of the search in vain, since something else that was chosen does not use it."""
-    chosen, usual = settings.search, SearchSettings()
-    unused: dict[str, str] = {}
-    if chosen.loss in (LossForm.MUL_LOG, LossForm.NONE):
-        unused["latency_weight"] = f"search.loss {chosen.loss.value}"
-    if chosen.loss is not LossForm.ADD_LINEAR:
-        unused["multiplier_gain"] = f"search.loss {chosen.loss.value}"
-    if chosen.update is Update.REINFORCE:  # its reward takes the latency by the budget, or where there is none, not
-        without_budget = chosen.loss is LossForm.NONE and settings.latency is None
-        names = ["zero_gate", "latency_weight", "multiplier_gain"] + ["loss"] * (not without_budget)
-        unused |= dict.fromkeys(names, f"search.update {chosen.update.value}")
-    return [
-        f"search.{name} has no effect with {other}"
-        for name, other in unused.items()
-        if getattr(chosen, name) != getattr(usual, name)
-    ]
-
-
 RECIPES = Path(__file__).parent / "recipes"
 
 

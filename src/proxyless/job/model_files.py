@@ -1,4 +1,4 @@
-"""The files that a trained network is handed over as beside ``model.onnx``: written, and run on images."""
+"""The files that a trained network is handed over as, for other programs: written, and run on images."""
 
 from __future__ import annotations
 
@@ -10,13 +10,22 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from proxyless import files
+from proxyless.data import Batch, ImageData
+from proxyless.export.onnx import Exported
 from proxyless.files import reading
-from proxyless.job.int8 import Batch, Comparison, Run, Times, best
+from proxyless.job.int8_comparison import Comparison, Run, Times, best
 from proxyless.job.run_folder import RunFolder
+from proxyless.job.settings import Settings
 from proxyless.latency.device import Device, Precision, device
 from proxyless.latency.measure import measure_files
 from proxyless.latency.runtimes import Format, runtime, why_unavailable
 from proxyless.latency.timing.statistics import Effort
+
+COMPARED = 32
+"""Held-out images that a converted network is compared with PyTorch on."""
+
+HELD_OUT = 2000
+"""Held-out images that int8 is compared with float32 on, at the most."""
 
 SAMPLES_AT_ONCE = 16
 """Images whose activations are held in memory together while ranges are taken."""
@@ -50,6 +59,16 @@ class Samples:
     held_out: Iterable[Batch]
     compared: Tensor
 
+    @classmethod
+    def of(cls, images: ImageData, settings: Settings, *, int8: bool) -> Samples:
+        """Those of a data set. Ranges of int8 come from training images, so that held-out ones can judge."""
+        count, seed = settings.calibration.images if int8 else 1, settings.seed
+        return cls(
+            calibration=images.sample("train", count, seed=seed).images(),
+            held_out=images.sample("valid", HELD_OUT if int8 else 1, seed=seed),
+            compared=images.sample("valid", COMPARED, seed=seed).images(),
+        )
+
 
 def float32_of(run: RunFolder, path: Path) -> Path:
     """The float32 file that the int8 file ``path`` is made from."""
@@ -59,6 +78,26 @@ def float32_of(run: RunFolder, path: Path) -> Path:
 def is_int8(run: RunFolder, path: Path) -> bool:
     """Whether the file ``path`` has int8 weights and activations."""
     return path in (run.onnx_int8, run.tflite_int8)
+
+
+def write_onnx(run: RunFolder, network: nn.Module, images: Tensor) -> Exported:
+    """Write ``model.onnx``, compared with PyTorch on ``images``."""
+    from proxyless.export import onnx
+
+    return onnx.export(network, images, run.onnx, metadata=files.read_json(run.need(run.model, "train")))
+
+
+def write_onnx_pixels(run: RunFolder, network: nn.Module, images: Tensor) -> None:
+    """Write ``model.pixels.onnx``, and in ``model.json`` what each of the two files takes."""
+    from proxyless.export import onnx_pixels
+
+    describe = files.read_json(run.model)
+    onnx_pixels.export(network, images, run.onnx_pixels, metadata=describe)
+    describe["inputs"] = {
+        run.onnx.name: "float32 (batch, channels, height, width), normalised",
+        run.onnx_pixels.name: "uint8 (batch, height, width, channels), not normalised",
+    }
+    files.write_json(run.model, describe)
 
 
 def write(run: RunFolder, path: Path, network: nn.Module, samples: Samples, *, batch: int = 1) -> Comparison | None:

@@ -11,7 +11,7 @@ import torch
 
 from proxyless import ProxylessError, files
 from proxyless.cli import main
-from proxyless.job.kept import Kept
+from proxyless.job.checkpoints import Checkpoints
 from proxyless.job.progress import Silent
 
 
@@ -37,7 +37,7 @@ class Notes(Silent):
 
 @pytest.fixture
 def kept(tmp_path):
-    found = Kept(tmp_path / "checkpoint.pt", tmp_path / "checkpoint.previous.pt", tmp_path / "history.jsonl")
+    found = Checkpoints(tmp_path / "checkpoint.pt", tmp_path / "checkpoint.previous.pt", tmp_path / "history.jsonl")
     for epoch in (1, 2, 3):
         for part in (0.5, 1):
             files.append_json_line(found.history, {"epoch": epoch - 1 + part})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from proxyless.job.int8 import Comparison, Times, Trial, best, cautions, described, lost
+from proxyless.job.int8_comparison import Comparison, Times, Trial, best, cautions, described, lost
 from proxyless.latency.timing.statistics import Interval
 
 LABELS = torch.arange(200) % 2

@@ -11,7 +11,7 @@ from torch import nn
 
 from proxyless import ProxylessError, data
 from proxyless.export.onnx import export
-from proxyless.job import deployment
+from proxyless.job import model_files
 from proxyless.job.run_folder import RunFolder
 
 LEVELS = {"dark": 20, "middle": 120, "bright": 220}
@@ -52,26 +52,26 @@ def test_renaming_the_folders_leaves_the_accuracy_of_int8(order, tmp_path):
     names = {level: f"{number}-{level}" for number, level in enumerate(order)}
     images = data.load(str(folder(tmp_path / "images", names)))
     network, run = Brightness(list(order)).eval(), RunFolder(tmp_path / "run")
-    samples = deployment.Samples(
+    samples = model_files.Samples(
         calibration=images.sample("train", 24).images(),
         held_out=images.sample("valid", 2000),
         compared=images.sample("valid", 32).images(),
     )
     run.path.mkdir()
     export(network, samples.compared, run.onnx, metadata={})
-    comparison = deployment.write(run, run.onnx_int8, network, samples)
+    comparison = model_files.write(run, run.onnx_int8, network, samples)
     assert comparison is not None
     assert comparison.images == len(images.valid)
     assert (comparison.accuracy, comparison.best.accuracy) == (1.0, 1.0)
     assert len(comparison.trials) == 1
-    assert deployment.accuracy(run.onnx_int8, images.loader("test", batch_size=64)) == 1.0
+    assert model_files.accuracy(run.onnx_int8, images.loader("test", batch_size=64)) == 1.0
 
 
 def test_a_folder_or_a_huge_file_in_the_place_of_a_model_is_one_line(tmp_path):
     (tmp_path / "model.onnx").mkdir()
     with pytest.raises(ProxylessError, match="a folder"):
-        deployment.accuracy(tmp_path / "model.onnx", [])
+        model_files.accuracy(tmp_path / "model.onnx", [])
     with (tmp_path / "large.onnx").open("wb") as file:
         file.truncate(2**33)
     with pytest.raises(ProxylessError, match="MiB"):
-        deployment.accuracy(tmp_path / "large.onnx", [])
+        model_files.accuracy(tmp_path / "large.onnx", [])

@@ -1,9 +1,7 @@
-"""A network in figures: its layers with shapes, MACs and ms, and the versions it was made with."""
+"""The layers of a network that was found, with shapes, MACs and ms."""
 
 from __future__ import annotations
 
-import platform
-from importlib import metadata
 from typing import Any
 
 import torch
@@ -16,8 +14,6 @@ from proxyless.modules.inputs import Inputs
 from proxyless.modules.modes import evaluation
 from proxyless.modules.operators import count_macs, example_inputs
 from proxyless.supernet import Supernet
-
-PACKAGES = ("proxyless", "torch", "torchvision", "timm", "onnx", "onnxruntime", "numpy")
 
 
 def layers(
@@ -46,15 +42,4 @@ def layers(
             "skipped": isinstance(choice.candidate(index), Zero),
         }
         found.append(layer | ({"runs": len(runs[name])} if len(runs[name]) > 1 else {}))
-    return found
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages a result depends on."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return found

@@ -1,9 +1,10 @@
-"""The state that a stage keeps after each epoch, to go on from after a stop, a kill or a loss of power."""
+"""The checkpoints that a stage writes after each epoch, to go on from after a stop, a kill or a loss of power."""
 
 from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,24 +28,33 @@ class Resumable(Protocol):
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Where a stage keeps its state after each epoch: the newest, the one before it, and the course until then."""
+class Checkpoints:
+    """The checkpoints of a stage.
+
+    Args:
+        newest: file of the state after the last finished epoch.
+        before: file of the state an epoch earlier, for when the newest is damaged.
+        history: file of the metrics until then, a line of JSON each.
+        account: called after each checkpoint, see :func:`proxyless.job.seconds.timed`.
+    """
 
     newest: Path
     before: Path
     history: Path
+    account: Callable[[], None] = lambda: None
 
     def save(self, state: dict[str, Any]) -> None:
-        """Keep ``state``; the newest there is becomes the one before."""
+        """Write a checkpoint; the newest there is becomes the one before."""
         content = io.BytesIO()  # since PyTorch hides what went wrong when it writes to a disk itself
         torch.save(state, content)
         if self.history.exists():
-            files.sync(self.history)  # never a state whose course is not on record
+            files.sync(self.history)  # never a state whose metrics are not on record
         with files.replacing(self.newest) as temporary:
             temporary.write_bytes(content.getbuffer())
             files.sync(temporary)
             if self.newest.exists():
                 os.replace(self.newest, self.before)
+        self.account()
 
     def resume(self, loop: Resumable, stage: str, log: Reporter) -> None:
         """Go on from the newest state that can be read, if there is any, and forget what came after it.

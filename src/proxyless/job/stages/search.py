@@ -1,0 +1,57 @@
+"""Third stage: warm-up and search (paper, section 3)."""
+
+from __future__ import annotations
+
+from proxyless import files, spaces
+from proxyless.data.batches import Batches
+from proxyless.job import objects
+from proxyless.job.checkpoints import Checkpoints
+from proxyless.job.job import Job
+from proxyless.job.processor import moved, processor, within_quota
+from proxyless.job.seconds import timed
+from proxyless.job.settings import Balance
+from proxyless.latency.table import LatencyTable
+from proxyless.search.loop import SearchLoop
+from proxyless.supernet import Supernet
+
+
+def search(job: Job, table: LatencyTable | None) -> Supernet:
+    """The over-parameterized network after warm-up and search, on the CPU.
+
+    Args:
+        table: latencies on the device; None in a search that looks at the task alone.
+
+    Raises:
+        ProxylessError: the loss is no longer finite, or no checkpoint of the run can be read.
+    """
+    settings, run = job.settings, job.run
+    with timed(run, "search") as account:
+        job.log.stage("search")
+        supernet = moved(objects.supernet(settings, job.space))
+        task = objects.task(settings, job.images, label_smoothing=settings.search.label_smoothing)
+        update = objects.architecture_update(settings, supernet, table, task)
+        budget = {} if settings.latency is None else {"budget_ms": settings.latency}
+        checkpoints = Checkpoints(run.search_checkpoint, run.search_checkpoint_before, run.search_history, account)
+        with batches(job, settings.search.batch_size, settings.seed) as given, within_quota():
+            loop = SearchLoop(
+                supernet,
+                update,
+                given,
+                objects.schedule(settings),
+                task,
+                expected_cost=None if table is None else lambda probabilities: float(table.expected(probabilities)),
+                start=spaces.shared_start(job.space, supernet) if settings.search.shared_start else None,
+                measures=lambda: budget | update.measures(),
+                report=lambda metrics: files.append_json_line(run.search_history, metrics),
+                checkpoint=checkpoints.save,
+                advance=job.log.advance,
+            )
+            checkpoints.resume(loop, "search", job.log)
+            loop.run()
+        return supernet.cpu()
+
+
+def batches(job: Job, batch_size: int, seed: int) -> Batches:
+    """The batches of search or training, on the processor these compute on."""
+    balanced = objects.balance(job.settings, job.images) is Balance.SAMPLER
+    return Batches(job.images, batch_size, seed, processor(), balanced=balanced, note=job.log.note)
