@@ -1,4 +1,4 @@
-"""Candidates as the figures show them: their order, which one skips its block, and a colour that never changes."""
+"""Decides how the figures show candidates: their order, which of them skips the block, and the colour of each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from proxyless.report.markup import number
 from proxyless.report.run_files import RunFiles, mapping
 
-# Colours of Okabe and Ito, which stay apart for colour-blind readers; the style sheet holds their values.
+# Colours of Okabe and Ito, which colour-blind readers can tell apart; their values are in the style sheet.
 _COLOURS = ("sky", "green", "vermilion", "orange", "purple", "blue", "yellow")
 _SKIPPING = "skip"
 _NAME = re.compile(r"k(?P<kernel>\d+)(?:_e(?P<expansion>\d+))?$")
@@ -17,7 +17,7 @@ _NAME = re.compile(r"k(?P<kernel>\d+)(?:_e(?P<expansion>\d+))?$")
 
 @dataclass(frozen=True)
 class Look:
-    """How one candidate is drawn: colour by kernel size (else by name), strength by expansion."""
+    """How a candidate is drawn: its colour stands for kernel size or name, its strength for expansion."""
 
     name: str
     label: str
@@ -29,23 +29,23 @@ class Look:
 
 @dataclass(frozen=True)
 class Candidates:
-    """The candidates of every choice, in the order of the supernet, and the look of each name."""
+    """The candidates of every choice in the order of the supernet, and how each is drawn."""
 
     by_choice: Mapping[str, tuple[str, ...]]
     looks: Mapping[str, Look]
 
     def look(self, name: str) -> Look:
-        """The look of a candidate; one that is in no table is grey."""
+        """Say how a candidate is drawn; one that is in no table is grey."""
         return self.looks.get(name) or Look(name, name, "grey")
 
 
 def table_ms(run: RunFiles, choice: str, candidate: str, key: str = "ms") -> float | None:
-    """What the latency table says of a candidate, in ms; ``key`` is ``ms``, ``low_ms`` or ``high_ms``."""
+    """Look up a candidate in the latency table, in ms; ``key`` is ``ms``, ``low_ms`` or ``high_ms``."""
     return number(mapping(mapping(mapping(run.latency, "choices"), choice), candidate).get(key))
 
 
 def skips(run: RunFiles, choice: str, candidate: str) -> bool:
-    """Whether the candidate is Zero: it costs nothing, or is called ``skip``, as in the spaces."""
+    """Say whether a candidate is Zero: it costs nothing, or is called ``skip``, as in our spaces."""
     return candidate == _SKIPPING or table_ms(run, choice, candidate) == 0
 
 
@@ -68,7 +68,7 @@ def _looks(names: Iterable[str], skipping: frozenset[str]) -> dict[str, Look]:
 
 
 def candidates_of(run: RunFiles) -> Candidates:
-    """The candidates of a run, from its latency table; without one, the chosen ones alone."""
+    """Return the candidates in the latency table of a run, or just the chosen ones where there is no table."""
     table = {
         choice: tuple(row) for choice, row in mapping(run.latency, "choices").items() if isinstance(row, dict)
     } or {choice: (candidate,) for choice, candidate in run.choices.items()}

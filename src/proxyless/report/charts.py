@@ -1,4 +1,4 @@
-"""Charts as SVG written by hand: real text in the page's own font, colours from the style sheet, light or dark."""
+"""Draws charts as SVG: with real text in the font of the page, and colours of the style sheet, light or dark."""
 
 from __future__ import annotations
 
@@ -11,38 +11,24 @@ from proxyless.report.markup import Html, tag
 
 Point = tuple[float, float]
 
-# Viridis at eleven even steps; between them a straight line in RGB is off by less than one can see.
-_VIRIDIS = (
-    0x440154,
-    0x482475,
-    0x414487,
-    0x355F8D,
-    0x2A788E,
-    0x21918C,
-    0x22A884,
-    0x44BF70,
-    0x7AD151,
-    0xBDDF26,
-    0xFDE725,
-)
+# The viridis scale at eleven even steps. The eye cannot see the error of a straight line in RGB between them.
+_VIRIDIS = bytes.fromhex("440154 482475 414487 355f8d 2a788e 21918c 22a884 44bf70 7ad151 bddf26 fde725")
 _MOST_POINTS = 240
 
 
 def viridis(value: float) -> str:
-    """The colour of ``value`` in 0..1 on the viridis scale, as ``#rrggbb``."""
-    position = min(max(value, 0.0), 1.0) * (len(_VIRIDIS) - 1)
-    below = min(int(position), len(_VIRIDIS) - 2)
+    """Return the colour of ``value`` in 0..1 on the viridis scale, as ``#rrggbb``."""
+    steps = len(_VIRIDIS) // 3 - 1
+    position = min(max(value, 0.0), 1.0) * steps
+    below = min(int(position), steps - 1)
     part = position - below
-    mixed = 0
-    for shift in (16, 8, 0):
-        low, high = (_VIRIDIS[below] >> shift) & 255, (_VIRIDIS[below + 1] >> shift) & 255
-        mixed |= round(low + part * (high - low)) << shift
-    return f"#{mixed:06x}"
+    ends = zip(_VIRIDIS[3 * below :], _VIRIDIS[3 * below + 3 : 3 * below + 6], strict=False)
+    return f"#{bytes(round(low + part * (high - low)) for low, high in ends).hex()}"
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A straight map from values ``low..high`` to pixels ``start..end``."""
+    """A linear map from values ``low..high`` to pixels ``start..end``."""
 
     low: float
     high: float
@@ -50,11 +36,11 @@ class Axis:
     end: float
 
     def __call__(self, value: float) -> float:
-        """The pixel of ``value``."""
+        """Return the pixel of ``value``."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def ticks(self, about: int = 5) -> list[float]:
-        """Round values inside the axis, about so many."""
+        """Return round values inside the axis, about so many."""
         rough = (self.high - self.low) / about
         unit = 10.0 ** math.floor(math.log10(rough))
         step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough * 0.999)
@@ -66,7 +52,7 @@ class Axis:
 
 
 def axis(values: Sequence[float], start: float, end: float, *, zero: bool = False) -> Axis:
-    """An axis that holds all ``values``, of which there is at least one, with some air, from 0 if ``zero``."""
+    """Return an axis that holds all ``values`` (at least one) and some space around them; from 0 if ``zero``."""
     low, high = min(values), max(values)
     low = min(low, 0.0) if zero else low
     air = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
@@ -74,13 +60,13 @@ def axis(values: Sequence[float], start: float, end: float, *, zero: bool = Fals
 
 
 def tick_text(value: float) -> str:
-    """A tick's label, as short as it can be."""
+    """Return the label of a tick, as short as possible."""
     return f"{value:g}" if abs(value) < 1e5 else f"{value:.0e}".replace("e+0", "e")
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a chart; ``colour`` is one of the style sheet's colours, such as ``"blue"``."""
+    """One line of a chart; ``colour`` is a name in the style sheet, such as ``"blue"``."""
 
     name: str
     points: Sequence[Point]
@@ -90,7 +76,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of the x axis that is shaded, with its name."""
+    """A part of the x axis that is shaded, with its name."""
 
     name: str
     low: float
@@ -98,7 +84,7 @@ class Span:
 
 
 def thinned(points: Sequence[Point], most: int = _MOST_POINTS) -> list[Point]:
-    """At most ``most`` points: means of neighbours, since no more can be told apart on the page."""
+    """Average neighbours until there are at most ``most`` points; the page cannot show more."""
     if len(points) <= most:
         return list(points)
     bounds = [round(index * len(points) / most) for index in range(most + 1)]
@@ -107,7 +93,7 @@ def thinned(points: Sequence[Point], most: int = _MOST_POINTS) -> list[Point]:
 
 
 def svg(width: float, height: float, *children: object, label: str, wide: bool = False) -> Html:
-    """A drawing that scales with the page; ``wide`` ones keep a width at which they can be read, and scroll."""
+    """A drawing that scales with the page; a ``wide`` one stays wide enough to be read, and scrolls."""
     return tag(
         "svg",
         *children,
@@ -123,13 +109,22 @@ def text(x: float, y: float, content: object, anchor: str = "start", **attribute
     return tag("text", content, x=float(x), y=float(y), text_anchor=None if anchor == "start" else anchor, **attributes)
 
 
+def rect(
+    x: float, y: float, width: float, height: float, class_: str | None = None, title: str | None = None, **more: object
+) -> Html:
+    """A rectangle; ``title`` is shown where the pointer rests on it."""
+    shown = tag("title", title) if title is not None else None
+    place = {"x": float(x), "y": float(y), "width": float(width), "height": float(height)}
+    return tag("rect", *([shown] if shown else []), **place, class_=class_, **more)
+
+
 def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Html:
     """A straight line."""
     return tag("line", x1=float(x1), y1=float(y1), x2=float(x2), y2=float(y2), class_=class_)
 
 
 def frame(x: Axis, y: Axis, *, x_label: str, y_label: str, x_ticks: bool = True) -> list[Html]:
-    """Grid, ticks and the names of both axes; the name of y stands above it, where it reads without a turn."""
+    """Draw grid, ticks and the names of both axes; the name of y is above it, where it need not be turned."""
     left, right, bottom = x.start, x.end, y.start
     parts = [text(4, 15, y_label, class_="title")]
     for value in y.ticks(6):
@@ -146,7 +141,7 @@ def frame(x: Axis, y: Axis, *, x_label: str, y_label: str, x_ticks: bool = True)
 
 
 def curve_path(curve: Curve, x: Axis, y: Axis) -> Html:
-    """The line of a curve, or a dot where it has a single point."""
+    """Draw the line of a curve, or a dot where it has a single point."""
     points = [(x(a), y(b)) for a, b in thinned(curve.points)]
     if len(points) == 1:
         return tag("circle", cx=points[0][0], cy=points[0][1], r=3, class_=f"fill {curve.colour}")
@@ -162,9 +157,14 @@ def line_chart(
     shaded: Span | None = None,
     zero: bool = False,
 ) -> Html | None:
-    """Curves over a common x axis, or ``None`` where there is no point to draw.
+    """Draw curves over a common x axis; None where there is no point to draw.
 
-    :param y_label: what the curves show, with its unit.
+    Args:
+        curves: Those without points are left out.
+        y_label: What the curves show, with its unit.
+        x_label: What is to the right, with its unit.
+        shaded: A part of the x axis to shade.
+        zero: Whether the y axis begins at 0.
     """
     width, height = 470.0, 280.0
     curves = [curve for curve in curves if curve.points]
@@ -177,16 +177,7 @@ def line_chart(
     y = axis(shown, height - 46, 46 if len(curves) > 1 else 30, zero=zero)
     parts: list[Html] = []
     if shaded:
-        parts.append(
-            tag(
-                "rect",
-                x=x(shaded.low),
-                y=y.end,
-                width=x(shaded.high) - x(shaded.low),
-                height=y.start - y.end,
-                class_="shade",
-            )
-        )
+        parts.append(rect(x(shaded.low), y.end, x(shaded.high) - x(shaded.low), y.start - y.end, "shade"))
         centre = (x(shaded.low) + x(shaded.high)) / 2
         if (x.start + x.end) / 2 - centre > 64:  # beside the name of the axis, where no curve runs through it
             parts.append(text(centre, y.start + 34, shaded.name, "middle", class_="tick"))

@@ -1,4 +1,4 @@
-"""Networks side by side: the run of the page and others, searched, published, or trained from an architecture."""
+"""Shows several runs side by side; they may be searched, published, or trained from an architecture."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _row(run: RunFiles) -> list[object]:
 
 
 def section(run: RunFiles, others: Sequence[RunFiles]) -> Html | None:
-    """A table of ``run`` and ``others``, and the networks drawn; None without others."""
+    """Show a table of ``run`` and ``others``, and their networks drawn; None without others."""
     if not others:
         return None
     runs = [run, *others]
@@ -38,10 +38,5 @@ def section(run: RunFiles, others: Sequence[RunFiles]) -> Html | None:
     sources = {str(shown.data.get("source")) for shown in runs}
     warning = "Accuracies on different data do not compare." if len(sources) > 1 else None
     rows = (_row(shown) for shown in runs)
-    return join(
-        (
-            table(head, rows, label="Networks side by side", numeric={2, 3, 4, 5, 6}),
-            tag("p", warning, class_="small") if warning else None,
-            *drawn,
-        )
-    )
+    listed = table(head, rows, label="Networks side by side", numeric={2, 3, 4, 5, 6})
+    return join((listed, tag("p", warning, class_="small") if warning else None, *drawn))

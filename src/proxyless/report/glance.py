@@ -1,25 +1,31 @@
-"""What was asked and what came of it, at one glance."""
+"""Shows at a glance what was asked for, and what came out."""
 
 from __future__ import annotations
 
 import math
 
-from proxyless.report.charts import Axis, line, svg, text
-from proxyless.report.markup import Html, amount, definitions, join, milliseconds, number, percent, tag
+from proxyless.report.charts import Axis, line, rect, svg, text
+from proxyless.report.markup import Html, amount, definitions, join_if_any, milliseconds, number, percent, tag
 from proxyless.report.run_files import RunFiles, mapping
 
-MEASURING_NOISE = 0.03  # a network is timed anew from one minute to the next with about this difference
+MEASURING_NOISE = 0.03  # two timings of a network, a minute apart, differ by about this much
 
 
 def wilson_interval(correct: float, images: int, z: float = 1.96) -> tuple[float, float]:
-    """Where the true accuracy lies with 95 % confidence when this part of so many images was right (Wilson's score)."""
+    """Return the interval that holds the true accuracy with 95 % confidence, by Wilson's score.
+
+    Args:
+        correct: Share of the images that were right.
+        images: How many images there are.
+        z: Quantile of the normal distribution for the confidence.
+    """
     centre = (correct + z * z / (2 * images)) / (1 + z * z / images)
     half = z / (1 + z * z / images) * math.sqrt(correct * (1 - correct) / images + z * z / (4 * images * images))
     return centre - half, centre + half
 
 
 def verdict(measured_ms: float, budget_ms: float) -> tuple[bool, str]:
-    """Whether the budget is met, within measuring noise, and the sentence that says so."""
+    """Say whether the budget is met, within the noise of measuring, and in which words."""
     over = measured_ms / budget_ms - 1
     both = f"{milliseconds(measured_ms)} of {milliseconds(budget_ms)}"
     if over <= 0:
@@ -33,7 +39,7 @@ def verdict(measured_ms: float, budget_ms: float) -> tuple[bool, str]:
 
 
 def title(run: RunFiles) -> str:
-    """The page's title: the data and the device, or the folder's name."""
+    """Return the title of the page: data and device, or the name of the folder."""
     source = str(run.data.get("source") or "").rstrip("/").rsplit("/", 1)[-1]
     device = str(run.device.get("name") or "")
     if device and not source:
@@ -45,8 +51,8 @@ def _budget_bar(run: RunFiles, measured: float, budget: float, met: bool) -> Htm
     low, high = (number(run.result.get(key)) for key in ("latency_low_ms", "latency_high_ms"))
     x = Axis(0, max(measured, budget, high or 0.0) * 1.12, 0, 220)
     parts = [
-        tag("rect", x=0, y=4, width=220, height=12, rx=2, class_="shade"),
-        tag("rect", x=0, y=4, width=x(measured), height=12, rx=2, class_="met" if met else "missed"),
+        rect(0, 4, 220, 12, "shade", rx=2),
+        rect(0, 4, x(measured), 12, "met" if met else "missed", rx=2),
         line(x(budget), 0, x(budget), 20, "budget"),
         text(min(x(budget), 166), 33, f"budget {milliseconds(budget)}", "middle", class_="note"),
     ]
@@ -129,7 +135,7 @@ def _asked(run: RunFiles) -> Html | None:
 
 
 def _int8(run: RunFiles) -> list[tuple[str, object]]:
-    """What the network is in int8, beside float32."""
+    """Compare the network in int8 with the one in float32."""
     about = mapping(run.result, "int8")
     accuracy, plain = (number(about.get(f"held_out_accuracy{key}")) for key in ("", "_float32"))
     if accuracy is None or plain is None:
@@ -143,7 +149,7 @@ def _int8(run: RunFiles) -> list[tuple[str, object]]:
 
 
 def section(run: RunFiles) -> Html | None:
-    """The verdict, the big figures, and what was asked."""
+    """Show the verdict, the main figures, and what was asked for."""
     measured, budget = (number(run.result.get(key)) for key in ("latency_measured_ms", "latency_budget_ms"))
     said = []
     if measured is not None and budget:
@@ -161,4 +167,4 @@ def section(run: RunFiles) -> Html | None:
     ]
     shown = [card for card in cards if card is not None]
     parts = [*said, tag("div", *shown, class_="cards") if shown else None, _asked(run)]
-    return join(parts) if any(part is not None for part in parts) else None
+    return join_if_any(parts)

@@ -1,4 +1,4 @@
-"""How well the latency table predicts whole networks, and what each candidate costs."""
+"""Shows how well the latency table predicts whole networks, and what each candidate costs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxyless.report.candidates import candidates_of, skips, table_ms
-from proxyless.report.charts import Axis, axis, frame, line, svg, text, tick_text
+from proxyless.report.charts import Axis, axis, frame, line, rect, svg, text, tick_text
 from proxyless.report.markup import (
     Html,
     definitions,
     figure,
     join,
+    join_if_any,
     milliseconds,
     number,
     percent,
@@ -35,11 +36,15 @@ _ROLES = {
 
 @dataclass(frozen=True)
 class Errors:
-    """How far predictions are from measurements; all but ``networks`` are fractions of the measured latency.
+    """How far predictions are from measurements, as fractions of the measured latency.
 
-    ``bias`` is the mean signed error (above 0: predicted too slow), ``mape`` the mean and ``largest`` the largest
-    without sign, ``spread`` the coefficient of variation of measured / predicted: what would be left after the
-    best single factor. It needs two networks.
+    Args:
+        networks: How many networks were compared.
+        bias: Mean error with its sign; above 0 where predictions are too slow.
+        mape: Mean error without sign.
+        largest: Largest error without sign.
+        spread: Coefficient of variation of measured / predicted, the error that no single factor can remove; None for
+            a single network.
     """
 
     networks: int
@@ -50,7 +55,7 @@ class Errors:
 
 
 def prediction_errors(pairs: Sequence[tuple[float, float]]) -> Errors:
-    """The errors of ``(measured_ms, predicted_ms)`` pairs, of which there is at least one."""
+    """Return the errors of ``(measured_ms, predicted_ms)`` pairs, at least one."""
     errors = [(predicted - measured) / measured for measured, predicted in pairs]
     ratios = [measured / predicted for measured, predicted in pairs]
     sizes = [abs(error) for error in errors]
@@ -66,7 +71,7 @@ def _pairs(networks: Sequence[dict[str, Any]]) -> list[tuple[float, float]]:
 
 
 def uncorrected(run: RunFiles, networks: Sequence[dict[str, Any]]) -> list[tuple[float, float]]:
-    """``(measured_ms, plain sum of the table in ms)`` of the networks whose choices are all in the table."""
+    """Return (measured ms, plain sum of the table in ms) of the networks whose choices are all in the table."""
     found = []
     fixed = number(run.latency.get("fixed_ms")) or 0.0
     for network in networks:
@@ -79,14 +84,13 @@ def uncorrected(run: RunFiles, networks: Sequence[dict[str, Any]]) -> list[tuple
 
 
 def _mark(role: str, x: float, y: float, title: str) -> Html:
-    said = tag("title", title)
     if role == "check":
-        return tag("circle", said, cx=x, cy=y, r=4.5, class_="mark vermilion")
-    return tag("rect", said, x=x - 3.5, y=y - 3.5, width=7, height=7, class_="mark sky")
+        return tag("circle", tag("title", title), cx=x, cy=y, r=4.5, class_="mark vermilion")
+    return rect(x - 3.5, y - 3.5, 7, 7, "mark sky", title)
 
 
 def scatter(networks: Sequence[dict[str, Any]]) -> Html:
-    """Measured against predicted latency of whole networks, with the line where both agree and a band around it."""
+    """Draw measured against predicted latency of whole networks, and a band around the line where they agree."""
     width, height = 470.0, 400.0
     values = [value for pair in _pairs(networks) for value in pair]
     common = axis(values, 0, 1)
@@ -100,7 +104,7 @@ def scatter(networks: Sequence[dict[str, Any]]) -> Html:
     band = [(low, low * (1 - _BAND)), (high, high * (1 - _BAND)), (high, high * (1 + _BAND)), (low, low * (1 + _BAND))]
     parts = [
         tag(
-            "svg",  # an inner drawing cuts the band off at the frame
+            "svg",  # an inner drawing, which ends the band at the frame
             tag("polygon", points=" ".join(local(*corner) for corner in band), class_="shade"),
             tag("path", d=f"M{local(low, low)}L{local(high, high)}", class_="line grey dash"),
             x=x.start,
@@ -191,7 +195,7 @@ def _correction(run: RunFiles) -> Html | None:
 
 
 def cost_bars(run: RunFiles) -> Html | None:
-    """A bar for each candidate of each choice, with the range of its timings; the chosen one is marked."""
+    """Draw a bar for each candidate of each choice, with the range of its timings; the chosen one is marked."""
     candidates, chosen = candidates_of(run), run.choices
     rows = [
         (choice, [name for name in names if table_ms(run, choice, name) is not None and not skips(run, choice, name)])
@@ -219,10 +223,8 @@ def cost_bars(run: RunFiles) -> Html | None:
             if low is not None and high is not None:
                 said += f" ({significant(low)} to {significant(high)})"
             top = y(ms or 0.0)
-            box = {"x": place, "y": top, "width": thick - 1, "height": y.start - top}
-            parts.append(
-                tag("rect", tag("title", said), **box, class_=f"fill {look.colour}", fill_opacity=float(look.opacity))
-            )
+            fill = f"fill {look.colour}"
+            parts.append(rect(place, top, thick - 1, y.start - top, fill, said, fill_opacity=float(look.opacity)))
             if low is not None and high is not None:
                 parts.append(line(middle - 0.5, y(low), middle - 0.5, y(high), "whisker"))
             if chosen.get(choice) == name:
@@ -257,16 +259,12 @@ def _costs(run: RunFiles) -> Html | None:
         "block costs nothing."
     )
     legend = tag("ul", *items, class_="legend")
-    return join(
-        (
-            tag("h3", "Cost of every candidate"),
-            figure(join((legend, scrolling(bars, "Cost of every candidate"))), caption),
-        )
-    )
+    drawn = figure(join((legend, scrolling(bars, "Cost of every candidate"))), caption)
+    return join((tag("h3", "Cost of every candidate"), drawn))
 
 
 def _conditions(run: RunFiles) -> list[tuple[str, str]]:
-    """How calm the machine was when the table was last measured, and how much of it was."""
+    """Say how quiet the machine was when the table was last measured, and how many candidates were measured."""
     conditions = mapping(run.latency, "conditions")
     rounds, disturbed = number(conditions.get("rounds")), number(conditions.get("disturbed"))
     found = []
@@ -290,7 +288,7 @@ def _conditions(run: RunFiles) -> list[tuple[str, str]]:
 
 
 def _held_up(conditions: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What kept the measuring from running beside other programs."""
+    """Say what held the measuring up, apart from other programs."""
     names = ("quota", "throttled", "throttled_s", "stolen", "stopped_s")
     quota, throttled, throttled_s, stolen, stopped_s = (number(conditions.get(name)) for name in names)
     found = []
@@ -306,23 +304,14 @@ def _held_up(conditions: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _device(run: RunFiles) -> Html | None:
-    names = {
-        "name": "Device",
-        "machine": "Machine",
-        "runtime": "Runtime",
-        "runtime_version": "Runtime version",
-        "threads": "Threads",
-        "batch": "Batch",
-        "precision": "Precision",
-    }
-    known = [(label, run.device[key]) for key, label in names.items() if run.device.get(key) is not None]
+    names = ("name", "machine", "runtime", "runtime_version", "threads", "batch", "precision")
+    labels = {name: name.replace("_", " ").capitalize() for name in names} | {"name": "Device"}
+    known = [(label, run.device[key]) for key, label in labels.items() if run.device.get(key) is not None]
     known += [(str(key), value) for key, value in run.device.items() if key not in names and value is not None]
     known += _conditions(run)
     return join((tag("h3", "What was timed"), definitions(known, "Device and runtime"))) if known else None
 
 
 def section(run: RunFiles) -> Html | None:
-    """Prediction against measurement, the cost of every candidate and the device, if the run has a latency table."""
-    parts = [_prediction(run), _costs(run), _device(run)] if run.latency else []
-    parts = [part for part in parts if part]
-    return join(parts) if parts else None
+    """Show predictions and measurements, the cost of every candidate and the device, if there is a latency table."""
+    return join_if_any((_prediction(run), _costs(run), _device(run))) if run.latency else None

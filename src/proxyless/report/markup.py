@@ -1,4 +1,7 @@
-"""HTML as values: text is escaped by being put into a tag, so nothing read from a file can become markup."""
+"""HTML as values.
+
+Text is escaped when it is put into a tag, so that nothing that was read from a file can become markup.
+"""
 
 from __future__ import annotations
 
@@ -9,38 +12,44 @@ from html import escape
 from proxyless.errors import printable
 
 LARGEST, SMALLEST = 1e18, 1e-18
-"""Numbers beyond the first are none, those below the second are 0."""
+"""Numbers above the first are not drawn, those below the second are taken for 0."""
 
 _WITHOUT_END = frozenset({"meta", "br", "rect", "line", "path", "circle", "polygon"})
 
 
 class Html(str):
-    """Text that is HTML already; any other text is escaped where it enters a page."""
+    """Text that is HTML; any other text is escaped before it becomes part of a page."""
 
     __slots__ = ()
 
 
 def html(value: object) -> Html:
-    """``value`` as HTML: unchanged if it is, escaped otherwise."""
+    """Return ``value`` as HTML, escaped unless it is HTML already."""
     return value if isinstance(value, Html) else Html(escape(printable(str(value))))
 
 
 def join(parts: Iterable[object], separator: str = "") -> Html:
-    """The parts one after the other, ``None`` left out."""
+    """Join parts; ``None`` is left out."""
     return Html(separator.join(html(part) for part in parts if part is not None))
+
+
+def join_if_any(parts: Iterable[object]) -> Html | None:
+    """Join parts; None where all of them are ``None``."""
+    there = [part for part in parts if part is not None]
+    return join(there) if there else None
 
 
 def _attribute(name: str, value: object) -> str:
     name = name.rstrip("_").replace("_", "-")
     if value is True:
         return f" {name}"
-    # Two decimals are a hundredth of a pixel, and coordinates are most of a page's bytes.
+    # Two decimals are a hundredth of a pixel; more would make a page, which is mostly coordinates, larger.
     text = f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
     return f' {name}="{escape(printable(text))}"'
 
 
 def tag(name: str, *children: object, **attributes: object) -> Html:
-    """An element; ``class_`` is written ``class``, ``stroke_width`` ``stroke-width``, ``None`` not at all."""
+    """Make an element; ``class_`` is written ``class``, ``stroke_width`` ``stroke-width``, and None is left out."""
     start = name + "".join(_attribute(key, value) for key, value in attributes.items() if value is not None)
     if name in _WITHOUT_END and not children:
         return Html(f"<{start}/>")
@@ -55,9 +64,14 @@ def table(
     numeric: Iterable[int] = (),
     foot: Sequence[object] | None = None,
 ) -> Html:
-    """A table that scrolls sideways where it is too wide; the first cell of a row is its heading.
+    """Make a table that scrolls sideways where it is too wide; the first cell of a row is its heading.
 
-    ``numeric`` names the columns set flush right, ``label`` tells a screen reader what the table holds.
+    Args:
+        head: The titles of the columns.
+        rows: The cells of each row.
+        label: What the table holds, for screen readers.
+        numeric: Numbers of the columns that are aligned to the right.
+        foot: The cells of the last row.
     """
     right = dict.fromkeys(numeric, "n")
 
@@ -83,17 +97,17 @@ def table(
 
 
 def definitions(pairs: Iterable[tuple[object, object]], label: str) -> Html:
-    """A table of two columns, name and value, without a head."""
+    """Make a table of two columns, name and value, without a head."""
     return table((), pairs, label=label)
 
 
 def scrolling(content: Html, label: str) -> Html:
-    """``content`` in a box of its own that scrolls sideways, by keyboard too."""
+    """Put ``content`` into a box that scrolls sideways, by keyboard too."""
     return tag("div", content, class_="scroll", tabindex=0, role="region", aria_label=label)
 
 
 def figure(content: object, caption: str) -> Html:
-    """A figure with the sentence that says what one sees in it."""
+    """Make a figure with a caption, which says what can be seen in it."""
     return tag("figure", content, tag("figcaption", caption))
 
 
@@ -101,14 +115,14 @@ def figure(content: object, caption: str) -> Html:
 
 
 def number(value: object) -> float | None:
-    """``value`` as a float if it is a number that can be drawn, else ``None``: neither infinite nor beyond 1e18."""
+    """Return ``value`` as a float if it is a number up to 1e18, which can be drawn, and else ``None``."""
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST:
         return float(value) if abs(value) >= SMALLEST else 0.0
     return None
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """``value`` to so many significant digits, trailing zeros kept, never in powers of ten from 1e-4 up."""
+    """Write ``value`` with so many significant digits, and in powers of ten only below 1e-4."""
     if value == 0:
         return "0"
     if abs(value) < 1e-4:
@@ -118,28 +132,28 @@ def significant(value: float, digits: int = 3) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """A latency in ms with its unit, to three significant digits; a dash where there is none."""
+    """Write a latency in ms with its unit and three significant digits; a dash where there is none."""
     return "–" if value is None else f"{significant(value)} ms"
 
 
 def aligned(value: float, largest: float) -> str:
-    """``value`` with as many decimals as give ``largest`` three digits, for a column of figures."""
+    """Write ``value`` with as many decimals as give ``largest`` three digits, for a column of figures."""
     return f"{value:.{max(2 - math.floor(math.log10(largest)), 0)}f}"
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """A fraction of 1 in per cent; a dash where there is none."""
+    """Write a fraction of 1 in per cent; a dash where there is none."""
     return "–" if value is None else f"{100 * value:.{digits}f} %"
 
 
 def signed_percent(value: float) -> str:
-    """A fraction of 1 in per cent with its sign, to one decimal."""
+    """Write a fraction of 1 in per cent with its sign and one decimal."""
     rounded = round(100 * value, 1)
     return f"{'−' if rounded < 0 else '+'}{abs(rounded):.1f} %"
 
 
 def amount(value: float | None) -> str:
-    """A count of parameters or MACs, in thousands (k), millions (M) or billions (G)."""
+    """Write a number of parameters or MACs in thousands (k), millions (M) or billions (G)."""
     if value is None:
         return "–"
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -149,7 +163,7 @@ def amount(value: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time span in the two largest units that matter."""
+    """Write a time in its two largest units."""
     if seconds < 60:
         return f"{significant(seconds, 2)} s" if seconds < 9.95 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -158,17 +172,17 @@ def duration(seconds: float) -> str:
 
 
 def shortened(name: str, most: int) -> str:
-    """``name`` cut to so many characters."""
+    """Cut ``name`` to so many characters."""
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
 def shape(value: object) -> str:
-    """``[channels, height, width]`` as ``24 × 56 × 56``; empty where it is not a list of sizes."""
+    """Write ``[channels, height, width]`` as ``24 × 56 × 56``; empty where it is not a list of sizes."""
     return " × ".join(str(size) for size in value) if isinstance(value, list | tuple) else ""
 
 
 def running_text(names: Sequence[str], most: int = 4) -> str:
-    """Names as running text, cut after ``most`` of them."""
+    """Write names as running text, at most ``most`` of them."""
     shown = list(names[:most])
     if len(names) > most:
         return f"{', '.join(shown)} and {len(names) - most} more"

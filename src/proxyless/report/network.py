@@ -1,4 +1,4 @@
-"""The chosen network, drawn block by block and as a table of what each block costs."""
+"""Shows the chosen network: drawn block by block, and as a table of what each block costs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from proxyless.report.candidates import Candidates, Look, candidates_of, skips, table_ms
-from proxyless.report.charts import line, svg, text
+from proxyless.report.charts import line, rect, svg, text
 from proxyless.report.markup import (
     Html,
     aligned,
@@ -29,7 +29,7 @@ from proxyless.report.run_files import RunFiles, records
 
 @dataclass(frozen=True)
 class Block:
-    """What stands at one choice of the network."""
+    """What the network has at one choice."""
 
     name: str
     candidate: str
@@ -42,7 +42,7 @@ class Block:
 
     @property
     def stage(self) -> str:
-        """What its name says before the dot; the whole name where it has none."""
+        """The part of its name before the dot, or the whole name."""
         return self.name.split(".")[0]
 
 
@@ -51,7 +51,7 @@ def _size(value: Any) -> tuple[int, ...]:
 
 
 def blocks(run: RunFiles) -> list[Block]:
-    """The layers of the result, or where it has none, as without a table, the choices of the architecture."""
+    """Return the blocks of the result or, where it has none, those of the architecture."""
     candidates = candidates_of(run)
     layers = records(run.result, "layers")
     if layers:
@@ -107,7 +107,7 @@ def _box(block: Block, look: Look, left: float, width: float, expansions: Sequen
     return tag(
         "g",
         tag("title", ", ".join(says)),
-        tag("rect", x=left, y=top, width=width, height=height, rx=3, class_=style),
+        rect(left, top, width, height, style, rx=3),
         tag(
             "text",
             shortened(label, int((height - 8) / 6.4)),
@@ -134,10 +134,10 @@ def _legend(shown: Sequence[Block], looks: Sequence[Look]) -> Html:
 
 
 def _spare(page: float, stages: Sequence[tuple[str, Sequence[Block]]], shares: Sequence[Sequence[float]]) -> float:
-    """How many pixels to deal out by latency, so that stages with their labels and gaps fill the page.
+    """Find how many pixels can be distributed by latency, so that all stages together fill the page.
 
-    A box keeps its least width and a stage room for its name, which some of those pixels go into unseen; hence by
-    halving an interval.
+    Every box has a least width and every stage needs room for its name, so there is no closed form; an interval is
+    halved instead.
     """
 
     def filled(spare: float) -> float:
@@ -152,7 +152,7 @@ def _spare(page: float, stages: Sequence[tuple[str, Sequence[Block]]], shares: S
 
 
 def strip(shown: Sequence[Block], candidates: Candidates) -> Html:
-    """The network from left to right: one box a block, stages set apart and named below."""
+    """Draw the network from left to right: a box for each block, with gaps between stages and their names below."""
     page = 960.0
     stages = [(stage, list(group)) for stage, group in groupby(shown, key=lambda block: block.stage)]
     total_ms = sum(block.ms or 0.0 for block in shown)
@@ -199,27 +199,18 @@ def _table(run: RunFiles, shown: Sequence[Block]) -> Html:
             cells.append(amount(block.macs))
         return [*cells, aligned(block.ms, largest) if block.ms else "–", share(block.ms) if block.ms else ""]
 
-    head = [
-        "Block",
-        "Operation",
-        *(["Input → output"] if shapes else []),
-        *(["MACs"] if macs else []),
-        "Latency, ms",
-        "Share",
-    ]
-    foot: list[object] = ["Sum of these rows", "", *([""] if shapes else [])]
+    head, foot = ["Block", "Operation"], ["Sum of these rows", ""]
+    if shapes:
+        head, foot = [*head, "Input → output"], [*foot, ""]
     if macs:
-        foot.append(amount(sum(block.macs or 0.0 for block in shown)))
-    foot += [aligned(total_ms, largest) if total_ms else "–", ""]
-    latency = len(head) - 2
-    rows = (row(block) for block in shown)
-    return table(
-        head, rows, label="The blocks of the network", numeric={latency - 1, latency} if macs else {latency}, foot=foot
-    )
+        head, foot = [*head, "MACs"], [*foot, amount(sum(block.macs or 0.0 for block in shown))]
+    numeric = range(len(head) - macs, len(head) + 1)
+    head, foot = [*head, "Latency, ms", "Share"], [*foot, aligned(total_ms, largest) if total_ms else "–", ""]
+    return table(head, map(row, shown), label="The blocks of the network", numeric=numeric, foot=foot)
 
 
 def section(run: RunFiles) -> Html | None:
-    """The network drawn and listed, if the run has chosen one."""
+    """Show the network, drawn and listed, if the run has chosen one."""
     shown = blocks(run)
     if not shown:
         return None

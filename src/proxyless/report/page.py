@@ -1,4 +1,4 @@
-"""The report of a run as one HTML page that asks nothing of the network and runs no script."""
+"""Writes the report of a run: one HTML page that needs no network connection and runs no script."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SECTIONS = (
 
 
 def render(run: RunFiles, others: Sequence[RunFiles] = ()) -> str:
-    """The page of a run, with ``others`` to compare it with; a section whose files are missing is left out."""
+    """Return the page of a run, compared with ``others``; a section whose files are missing is left out."""
     found = [(key, name, content) for key, name, make in _SECTIONS if (content := make(run)) is not None]
     if (content := compare.section(run, others)) is not None:
         found.insert(1, ("comparison", "Side by side", content))

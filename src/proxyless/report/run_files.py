@@ -1,4 +1,4 @@
-"""What a run folder holds, as read from its plain files."""
+"""Reads the files of a run folder that the report shows."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _LATENCY_FORMAT = 2
 
 @dataclass(frozen=True)
 class RunFiles:
-    """The files of one run; a file that is not there is an empty value here.
+    """The files of one run; a missing file is an empty value.
 
-    A run that was only trained, or that was stopped half-way, has some of them; the report says what they say.
+    A run that was only trained, or was stopped early, has some of them, and the report shows these.
     """
 
     path: Path
@@ -41,7 +41,7 @@ class RunFiles:
 
     @property
     def device(self) -> dict[str, Any]:
-        """The device that was measured: of the latency table, else of the result."""
+        """The device that was measured, from the latency table or the result."""
         return mapping(self.latency, "device") or mapping(self.result, "device")
 
     @property
@@ -53,13 +53,13 @@ class RunFiles:
 
     @property
     def remarks(self) -> list[str]:
-        """What was found in the data: a line of what was left out, if anything was, and one for each oddity."""
+        """What was found in the data: a line of text for each finding."""
         lines = self.data.get("remarks")
         return [str(line) for line in lines] if isinstance(lines, list) else []
 
     @property
     def classes(self) -> list[str]:
-        """The class names, as the confusion matrix, the data or the model give them."""
+        """The names of the classes, from the confusion matrix, the data or the model."""
         for source in (self.confusion, self.data, self.model):
             names = source.get("classes")
             if isinstance(names, list):
@@ -68,19 +68,19 @@ class RunFiles:
 
 
 def mapping(of: dict[str, Any], key: str) -> dict[str, Any]:
-    """``of[key]`` if that is a mapping, else an empty one."""
+    """Return ``of[key]`` if that is a mapping, else an empty one."""
     value = of.get(key)
     return value if isinstance(value, dict) else {}
 
 
 def records(of: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    """The mappings in the list ``of[key]``; none if it is not a list."""
+    """Return the mappings in the list ``of[key]``; none if it is not a list."""
     value = of.get(key)
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def last_told(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A history without what a resumed run told anew: where its step (else epoch) goes back, the later lines count."""
+    """Drop the records that a resumed run wrote again: where step or epoch goes back, the later records count."""
     kept: list[dict[str, Any]] = []
     for record in history:
         while kept and kept[-1].get("stage") == record.get("stage") and _moment(kept[-1]) >= _moment(record) > 0:
@@ -110,9 +110,10 @@ def _read_records(path: Path) -> tuple[dict[str, Any], ...]:
 
 
 def read_run(path: str | Path) -> RunFiles:
-    """The files of the run folder ``path``.
+    """Read the files of a run folder.
 
-    :raises ProxylessError: ``path`` is no folder or has none of a run's files, or one of them is not readable.
+    Raises:
+        ProxylessError: There is no such folder, it has none of the files of a run, or one of them cannot be read.
     """
     path = Path(path)
     if not path.is_dir():

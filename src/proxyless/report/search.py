@@ -1,4 +1,4 @@
-"""The search: its curves, and how the probability of every candidate moved."""
+"""Shows the search: its curves, and the probability of every candidate over time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from itertools import pairwise
 from typing import Any
 
 from proxyless.report.candidates import candidates_of
-from proxyless.report.charts import Axis, Curve, Point, Span, line, line_chart, panels, svg, text, tick_text, viridis
+from proxyless.report.charts import Axis, Curve, line, line_chart, panels, rect, svg, text, tick_text, viridis
+from proxyless.report.history import Timeline, learning_charts, timeline
 from proxyless.report.markup import Html, figure, join, number, percent, running_text, shortened, tag
 from proxyless.report.run_files import RunFiles
 
@@ -18,30 +19,11 @@ _SHADES = 32
 
 
 @dataclass(frozen=True)
-class Timeline:
-    """The history of a search over its epochs, which count on from the warm-up to the search."""
-
-    times: tuple[float, ...]
-    records: tuple[dict[str, Any], ...]
-    warmup: Span | None
-
-    def curve(self, key: str, scale: float = 1.0) -> list[Point]:
-        """``key`` over time, where it was recorded, times ``scale``."""
-        values = zip(self.times, (number(record.get(key)) for record in self.records), strict=True)
-        return [(time, scale * value) for time, value in values if value is not None]
-
-
-def timeline(history: Sequence[dict[str, Any]]) -> Timeline:
-    """The records that have an epoch; the warm-up is the stretch from the beginning to its last record."""
-    known = [(record, epoch) for record in history if (epoch := number(record.get("epoch"))) is not None]
-    end = max((epoch for record, epoch in known if record.get("stage") == "warmup"), default=0.0)
-    span = Span("warm-up", 0.0, end) if end > 0 else None
-    return Timeline(tuple(epoch for _, epoch in known), tuple(record for record, _ in known), span)
-
-
-@dataclass(frozen=True)
 class Paths:
-    """The probabilities of one choice's candidates over time; ``rows[t][i]`` is of candidate ``i`` at ``times[t]``."""
+    """The probabilities of the candidates of one choice over time.
+
+    ``rows[t][i]`` is the probability of candidate ``i`` at ``times[t]``.
+    """
 
     choice: str
     names: tuple[str, ...]
@@ -51,12 +33,12 @@ class Paths:
 
     @property
     def likeliest(self) -> str:
-        """The candidate of highest probability at the end."""
+        """The most probable candidate at the end."""
         return self.names[max(range(len(self.names)), key=self.rows[-1].__getitem__)]
 
 
 def paths(run: RunFiles, line_of_time: Timeline) -> list[Paths]:
-    """The probabilities by choice; choices and candidates are numbered where no table names them."""
+    """Collect the probabilities by choice; choices and candidates that no table names are numbered."""
     told = zip(line_of_time.times, map(_probabilities, line_of_time.records), strict=True)
     snapshots: list[tuple[float, list[list[float]]]] = []
     for time, rows in told:
@@ -79,7 +61,7 @@ def paths(run: RunFiles, line_of_time: Timeline) -> list[Paths]:
 
 
 def _probabilities(record: dict[str, Any]) -> list[list[float]] | None:
-    """Those of a record, by choice; None where it has none, or where they are no such thing."""
+    """Return the probabilities in a record, by choice; None where there are none, or no valid ones."""
     rows = record.get("probabilities")
     if not isinstance(rows, list) or not all(isinstance(row, list) and row for row in rows):
         return None
@@ -88,19 +70,19 @@ def _probabilities(record: dict[str, Any]) -> list[list[float]] | None:
 
 
 def _columns(path: Paths) -> tuple[list[float], list[list[float]]]:
-    """Edges in time and mean probabilities of at most a hundred columns."""
+    """Summarise a path in at most a hundred columns: their edges in time, and the mean probabilities in each."""
     count = min(len(path.times), _COLUMNS)
     bounds = [round(index * len(path.times) / count) for index in range(count + 1)]
     groups = [path.rows[low:high] for low, high in pairwise(bounds)]
     means = [[sum(values) / len(group) for values in zip(*group, strict=True)] for group in groups]
-    # A snapshot is of the end of its column, so the first column begins one step before it.
+    # A snapshot shows the end of its column, so the first column begins one step before the first snapshot.
     step = path.times[1] - path.times[0] if len(path.times) > 1 else 1.0
     edges = [path.times[0] - (step or 1.0), *(path.times[high - 1] for high in bounds[1:])]
     return edges, means
 
 
 def _cells(path: Paths, x: Axis, top: float, row_height: float) -> list[Html]:
-    """The coloured cells: one path a shade, neighbours of one shade in one stretch, which keeps the file small."""
+    """Draw the coloured cells, as one SVG path for each shade, which keeps the file small."""
     edges, means = _columns(path)
     strokes: dict[int, list[str]] = {}
     for row in range(len(path.names)):
@@ -108,7 +90,7 @@ def _cells(path: Paths, x: Axis, top: float, row_height: float) -> list[Html]:
         start = 0
         for end in range(1, len(shades) + 1):
             if end == len(shades) or shades[end] != shades[start]:
-                # A hair too wide, or the paper shows through between two cells in print.
+                # A little too wide: in print the paper would otherwise show between two cells.
                 left, right = x(edges[start]), min(x(edges[end]) + 0.3, x.end)
                 y, wide, tall = top + row * row_height, right - left, row_height - 1
                 stroke = f"M{left:.1f} {y:g}h{wide:.1f}v{tall:g}h{-wide:.1f}z"
@@ -121,7 +103,7 @@ def _cells(path: Paths, x: Axis, top: float, row_height: float) -> list[Html]:
 
 
 def heat_map(path: Paths) -> Html:
-    """One choice: time to the right, a row for each candidate, probability as colour; the chosen one is marked."""
+    """Draw one choice: time to the right, a row for each candidate, probability as colour, the chosen one marked."""
     width, row_height, top, left = 300.0, 14.0, 24.0, 80.0
     edges, _ = _columns(path)
     x = Axis(edges[0], edges[-1], left, width - 46)
@@ -132,13 +114,7 @@ def heat_map(path: Paths) -> Html:
         y, marked = top + row_height * row + 10.5, " strong" if name == path.chosen else ""
         short = shortened(name, 8)
         if name == path.chosen:
-            outline = {
-                "x": left - 1,
-                "y": top + row_height * row - 1,
-                "width": width - left - 44,
-                "height": row_height + 1,
-            }
-            parts.append(tag("rect", **outline, class_="outline"))
+            parts.append(rect(left - 1, top + row_height * row - 1, width - left - 44, row_height + 1, "outline"))
         parts.append(text(left - 6, y, f"▸ {short}" if marked else short, "end", class_=f"tick{marked}"))
         parts.append(text(width - 2, y, percent(path.rows[-1][row], 0), "end", class_=f"tick{marked}"))
     parts.append(text(left - 6, bottom + 15, "epoch", "end", class_="note"))
@@ -151,20 +127,14 @@ def heat_map(path: Paths) -> Html:
 
 
 def _scale() -> Html:
-    cells = (tag("rect", x=float(20 + 5 * i), y=2.0, width=5.5, height=10.0, fill=viridis(i / 31)) for i in range(32))
-    drawing = svg(
-        222,
-        14,
-        text(14, 11, "0", "end", class_="tick"),
-        *cells,
-        text(186, 11, "1", class_="tick"),
-        label="Colours from 0 to 1",
-    )
+    cells = (rect(20 + 5 * i, 2, 5.5, 10, fill=viridis(i / 31)) for i in range(32))
+    ends = text(14, 11, "0", "end", class_="tick"), text(186, 11, "1", class_="tick")
+    drawing = svg(222, 14, ends[0], *cells, ends[1], label="Colours from 0 to 1")
     return tag("p", tag("span", "Probability"), drawing, class_="scale")
 
 
 def _settled(all_paths: Sequence[Paths]) -> Html | None:
-    """Sentences on how sure the search was, and where the budget made it take another than the likeliest."""
+    """Say how sure the search was, and where the network does not have the most probable candidate."""
     last = [
         (path, dict(zip(path.names, path.rows[-1], strict=True))) for path in all_paths if path.chosen in path.names
     ]
@@ -187,17 +157,15 @@ def _settled(all_paths: Sequence[Paths]) -> Html | None:
 
 
 def _tempered(history: Timeline) -> bool:
-    """Whether the probabilities were ever at another temperature than the paper's."""
+    """Say whether a temperature other than 1, that of the paper, was ever used."""
     return any(value != 1 for _, value in history.curve("temperature"))
 
 
 def _curves(run: RunFiles, history: Timeline) -> Html | None:
-    curve, shaded = history.curve, history.warmup
-    budget = curve("budget_ms")
-    latency = [
-        Curve("expected", curve("expected_latency_ms"), "blue"),
-        Curve("budget", budget, "vermilion", dashed=True),
-    ]
+    def chart(y_label: str, *curves: Curve, zero: bool = False) -> Html | None:
+        return line_chart(curves, y_label=y_label, shaded=history.warmup, zero=zero)
+
+    curve = history.curve
     entropy = [Curve("mean of the choices", curve("entropy"), "blue")]
     sizes = [len(names) for names in candidates_of(run).by_choice.values()]
     if entropy[0].points and sizes and max(sizes) > 1:
@@ -207,38 +175,21 @@ def _curves(run: RunFiles, history: Timeline) -> Html | None:
     temperature = curve("temperature") if _tempered(history) else []
     return panels(
         (
-            line_chart(
-                [Curve("training", curve("loss"), "orange"), Curve("validation", curve("valid_loss"), "blue")],
-                y_label="Loss, nats",
-                shaded=shaded,
+            *learning_charts(history),
+            chart(
+                "Latency of the network, ms",
+                Curve("expected", curve("expected_latency_ms"), "blue"),
+                Curve("budget", curve("budget_ms"), "vermilion", dashed=True),
             ),
-            line_chart(
-                [
-                    Curve("training", curve("accuracy", 100), "orange"),
-                    Curve("validation", curve("valid_accuracy", 100), "blue"),
-                ],
-                y_label="Accuracy, %",
-                shaded=shaded,
-            ),
-            line_chart(latency, y_label="Latency of the network, ms", shaded=shaded),
-            line_chart(entropy, y_label="Entropy of a choice, nats", shaded=shaded, zero=True),
-            line_chart(
-                [Curve("temperature", temperature, "green")],
-                y_label="Temperature of the probabilities",
-                shaded=shaded,
-                zero=True,
-            ),
-            line_chart(
-                [Curve("multiplier", curve("multiplier"), "purple")],
-                y_label="Weight of latency in the loss",
-                shaded=shaded,
-            ),
+            chart("Entropy of a choice, nats", *entropy, zero=True),
+            chart("Temperature of the probabilities", Curve("temperature", temperature, "green"), zero=True),
+            chart("Weight of latency in the loss", Curve("multiplier", curve("multiplier"), "purple")),
         )
     )
 
 
 def section(run: RunFiles) -> Html | None:
-    """The curves of the search and the paths of its probabilities, if the run has searched."""
+    """Show the curves of the search and its probabilities over time, if the run has searched."""
     history = timeline(run.search)
     curves = _curves(run, history)
     if curves is None:

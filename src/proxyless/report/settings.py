@@ -1,4 +1,4 @@
-"""What the run was made from: settings, data, versions, and where the time went."""
+"""Shows what the run was made from: settings, data, versions, and the time of each stage."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from proxyless.report.charts import Axis, svg, text
-from proxyless.report.markup import Html, definitions, duration, join, number, running_text, tag
+from proxyless.report.charts import Axis, rect, svg, text
+from proxyless.report.markup import Html, definitions, duration, join, join_if_any, number, running_text, tag
 from proxyless.report.run_files import RunFiles, mapping
 
 
 def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Nested settings as ``("search.epochs", "40")`` pairs, lists on one line."""
+    """Yield nested settings as ``("search.epochs", "40")`` pairs, lists on one line."""
     if isinstance(value, dict) and value:
         for key, inner in value.items():
             yield from flat(inner, f"{name}.{key}" if name else str(key))
@@ -33,7 +33,7 @@ def _plain(value: Any) -> str:
 
 
 def _times(run: RunFiles) -> Html | None:
-    account = mapping(run.result, "seconds") or run.seconds  # of a run that is not finished, until now
+    account = mapping(run.result, "seconds") or run.seconds  # the latter of a run that is not finished
     stages = [(name, seconds) for name, value in account.items() if (seconds := number(value))]
     total = sum(seconds for _, seconds in stages)
     if total <= 0:
@@ -45,7 +45,7 @@ def _times(run: RunFiles) -> Html | None:
         y = row * step
         parts += [
             text(104, y + 15, name, "end", class_="tick"),
-            tag("rect", x=x.start, y=y + 3, width=max(x(seconds) - x.start, 1.0), height=step - 7, class_="fill sky"),
+            rect(x.start, y + 3, max(x(seconds) - x.start, 1.0), step - 7, "fill sky"),
             text(width - 4, y + 15, duration(seconds), "end", class_="tick"),
         ]
     label = f"Bars of the time of {len(stages)} stages, {duration(total)} together."
@@ -56,9 +56,9 @@ def _times(run: RunFiles) -> Html | None:
 
 
 def section(run: RunFiles) -> Html | None:
-    """Tables of settings, data, preprocessing and versions, and the time of each stage."""
+    """Show tables of settings, data, preprocessing and versions, and the time of each stage."""
     classes = run.classes
-    elsewhere = ("classes", "found", "remarks")  # lists, shown in words
+    elsewhere = ("classes", "found", "remarks")  # shown in words
     data = [(key, value) for key, value in flat({k: v for k, v in run.data.items() if k not in elsewhere}) if key]
     if classes:
         data.append((f"classes ({len(classes)})", running_text(classes, 100)))
@@ -71,4 +71,4 @@ def section(run: RunFiles) -> Html | None:
     )
     shown = [tag("div", tag("h3", name), definitions(rows, name)) for name, rows in tables if rows]
     parts = [_times(run), tag("div", *shown, class_="panels top") if shown else None]
-    return join(parts) if any(part is not None for part in parts) else None
+    return join_if_any(parts)

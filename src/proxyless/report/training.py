@@ -1,10 +1,11 @@
-"""The chosen network in training, and where it errs."""
+"""Shows the training of the chosen network, and its errors by class."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from proxyless.report.charts import Axis, Curve, Point, line, line_chart, panels, svg, text
+from proxyless.report.charts import Axis, Curve, line, line_chart, panels, rect, svg, text
+from proxyless.report.history import learning_charts, timeline
 from proxyless.report.markup import Html, amount, figure, join, number, percent, scrolling, shortened, tag
 from proxyless.report.run_files import RunFiles
 
@@ -14,31 +15,19 @@ _MOST_CONFUSIONS = 3
 
 
 def _curves(run: RunFiles) -> Html | None:
-    def curve(key: str, scale: float = 1.0) -> list[Point]:
-        values = ((number(record.get("epoch")), number(record.get(key))) for record in run.training)
-        return [(epoch, scale * value) for epoch, value in values if epoch is not None and value is not None]
-
+    history = timeline(run.training)
+    rate, seconds = history.curve("learning_rate"), history.curve("seconds")
     return panels(
         (
-            line_chart(
-                [Curve("training", curve("loss"), "orange"), Curve("validation", curve("valid_loss"), "blue")],
-                y_label="Loss, nats",
-            ),
-            line_chart(
-                [
-                    Curve("training", curve("accuracy", 100), "orange"),
-                    Curve("validation", curve("valid_accuracy", 100), "blue"),
-                ],
-                y_label="Accuracy, %",
-            ),
-            line_chart([Curve("learning rate", curve("learning_rate"), "purple")], y_label="Learning rate", zero=True),
-            line_chart([Curve("seconds", curve("seconds"), "green")], y_label="Time of an epoch, s", zero=True),
+            *learning_charts(history),
+            line_chart([Curve("learning rate", rate, "purple")], y_label="Learning rate", zero=True),
+            line_chart([Curve("seconds", seconds, "green")], y_label="Time of an epoch, s", zero=True),
         )
     )
 
 
 def confusion_matrix(run: RunFiles) -> list[list[float]] | None:
-    """The counts by true (row) and predicted class, if they are there and fit the class names."""
+    """Return the counts by true (row) and predicted class, if there are any and they fit the class names."""
     rows = run.confusion.get("matrix")
     size = len(run.classes)
     if not isinstance(rows, list) or size == 0 or len(rows) != size:
@@ -49,7 +38,7 @@ def confusion_matrix(run: RunFiles) -> list[list[float]] | None:
 
 
 def class_accuracies(matrix: Sequence[Sequence[float]]) -> list[float | None]:
-    """The part of each true class that was recognised (its recall); ``None`` for a class without images."""
+    """Return the recall of each class, the share of its images that was recognised; None for one without images."""
     return [row[place] / sum(row) if sum(row) else None for place, row in enumerate(matrix)]
 
 
@@ -65,19 +54,11 @@ def _matrix(names: Sequence[str], matrix: Sequence[Sequence[float]]) -> Html:
         parts.append(tag("text", shortened(name, 14), transform=place, class_="tick"))
         for column, count in enumerate(matrix[row]):
             part = count / total
-            parts.append(
-                tag(
-                    "rect",
-                    tag("title", f"{name} taken for {names[column]}: {count:g} ({percent(part)})"),
-                    x=left + column * side,
-                    y=y,
-                    width=side - 1,
-                    height=side - 1,
-                    class_=f"fill {'sky' if row == column else 'orange'}",
-                    # The square root lets a confusion of a few per cent be seen beside the diagonal.
-                    fill_opacity=max(part, 0.0) ** 0.5 if part >= 0.0005 else 0.04,
-                )
-            )
+            # The square root makes a confusion of a few per cent visible beside the diagonal.
+            opacity = max(part, 0.0) ** 0.5 if part >= 0.0005 else 0.04
+            colour = "fill sky" if row == column else "fill orange"
+            said = f"{name} taken for {names[column]}: {count:g} ({percent(part)})"
+            parts.append(rect(left + column * side, y, side - 1, side - 1, colour, said, fill_opacity=opacity))
             if side >= 30 and part >= 0.0095:
                 shown, ink = f"{100 * part:.0f}", "on-colour" if part > 0.3 else None
                 parts.append(text(left + column * side + side / 2 - 0.5, y + side / 2 + 4, shown, "middle", class_=ink))
@@ -100,8 +81,8 @@ def _bars(names: Sequence[str], accuracies: Sequence[float | None]) -> Html:
     for row, (accuracy, name) in enumerate(ordered):
         y = top + row * step
         parts.append(text(100, y + 16, shortened(name, 14), "end", class_="tick"))
-        bar = {"x": x.start, "y": y + 4, "width": x(100 * accuracy) - x.start, "height": step - 8}
-        parts.append(tag("rect", tag("title", f"{name}: {percent(accuracy)}"), **bar, class_="fill sky"))
+        said = f"{name}: {percent(accuracy)}"
+        parts.append(rect(x.start, y + 4, x(100 * accuracy) - x.start, step - 8, "fill sky", said))
         parts.append(text(width - 4, y + 16, percent(accuracy), "end", class_="tick"))
     worst = f"{ordered[0][1]} {percent(ordered[0][0])} is lowest" if ordered else "no class has images"
     return svg(width, bottom + 24, *parts, label=f"Bars of the accuracy of each class; {worst}.")
@@ -126,7 +107,7 @@ def _confusions(names: Sequence[str], matrix: Sequence[Sequence[float]]) -> Html
 
 
 def section(run: RunFiles) -> Html | None:
-    """Curves of the training and the errors by class, if the run has them."""
+    """Show the curves of the training and the errors by class, if the run has them."""
     parts: list[Html | None] = []
     curves = _curves(run)
     if curves is not None:
