@@ -12,6 +12,7 @@ import torch
 
 from proxyless.data.augmentation import Augmentation
 from proxyless.data.findings import Findings, left_out_in_words
+from proxyless.data.labelling import Labelling
 from proxyless.data.loaders import Batches, EndlessBatches, Loader, Sample, Split
 from proxyless.data.preprocessing import Preprocessing
 from proxyless.data.sampling import stratified
@@ -22,17 +23,20 @@ from proxyless.errors import printable
 BY_CONTENT = "of content"
 """What a description says of its digests. Version 0.1, whose digests were of names and sizes, said nothing."""
 
+NOUNS = {Labelling.CLASSIFICATION: "classes", Labelling.MULTI_LABEL: "labels", Labelling.REGRESSION: "numbers"}
+"""What the names in ``ImageData.classes`` are the names of."""
+
 SplitName = Literal["train", "valid", "test"]
 SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """Images for classification in three splits.
+    """Images and their labels in three splits.
 
     Args:
         source: Name or folder of the data set.
-        classes: Names of the classes, in the order of the labels.
+        classes: Names of the classes, labels or numbers, in the order in which a network gives them.
         preprocessing: What is done to an image before the network sees it.
         augmentation: What ``augment=True`` means.
         train: For training weights.
@@ -46,6 +50,8 @@ class ImageData:
         fingerprints: uint64 (images, 2) of each split, where images were read; see
             :mod:`proxyless.data.fingerprints`.
         workers: Processes that load images, where a loader is not told otherwise; see :class:`Loader`.
+        labelling: What is learnt of an image: its class, several labels, or numbers.
+        labelling_reason: Why, in words, where a table of labels says it.
     """
 
     source: str
@@ -62,6 +68,8 @@ class ImageData:
     by_content: bool = True
     fingerprints: Mapping[str, np.ndarray] = field(default_factory=dict)
     workers: int | None = None
+    labelling: Labelling = Labelling.CLASSIFICATION
+    labelling_reason: str = ""
 
     @property
     def image_size(self) -> int:
@@ -89,9 +97,19 @@ class ImageData:
         return {"train": self.train, "valid": self.valid, "test": self.test}
 
     def counts(self, split: SplitName) -> list[int]:
-        """Images of each class in a split, in the order of ``classes``."""
-        counts: list[int] = torch.bincount(self.splits[split].labels, minlength=len(self.classes)).tolist()
-        return counts
+        """Count the images of each class, or each label, in a split, in the order of ``classes``.
+
+        The list is empty where numbers are learnt.
+        """
+        labels = self.splits[split].labels
+        match self.labelling:
+            case Labelling.CLASSIFICATION:
+                counts = torch.bincount(labels, minlength=len(self.classes))
+            case Labelling.MULTI_LABEL:
+                counts = labels.sum(dim=0).long()
+            case Labelling.REGRESSION:
+                return []
+        return [int(count) for count in counts]
 
     def batches(
         self,
@@ -210,7 +228,9 @@ class ImageData:
         They are drawn by :func:`~proxyless.data.sampling.stratified`.
         """
         chosen = self.splits[split]
-        indices = stratified(chosen.labels.numpy(), count, seed)
+        labels = chosen.labels.numpy()
+        classes = labels if self.labelling is Labelling.CLASSIFICATION else np.zeros(len(labels), np.int64)
+        indices = stratified(classes, count, seed)
         return Sample(chosen.images(indices), chosen.labels[torch.from_numpy(indices)], self.preprocessing)
 
     def describe(self) -> dict[str, Any]:
@@ -234,6 +254,7 @@ class ImageData:
             "splits": {name: self._describe_split(name) for name in self.splits},
             "skipped": list(self.skipped),
             **({"digests": BY_CONTENT} if self.by_content else {}),
+            **({"labelling": self.labelling.value} if self.labelling_reason else {}),
             "found": self.findings.describe(),
             "remarks": self.remarks(),
         }
@@ -241,7 +262,7 @@ class ImageData:
     def remarks(self) -> list[str]:
         """Return what a person should know before the work starts: what was found, then a line for each oddity."""
         counts = ", ".join(f"{len(split):,} {name}" for name, split in self.splits.items())
-        found, parts = self.findings, [f"{len(self.classes):,} classes", f"images: {counts}"]
+        found, parts = self.findings, [f"{len(self.classes):,} {NOUNS[self.labelling]}", f"images: {counts}"]
         if found.folder:
             parts.append(f"read from {printable(found.folder)}/ in it")
         if found.in_subfolders:
@@ -249,6 +270,8 @@ class ImageData:
         if left_out := left_out_in_words(found.left_out):
             parts.append(f"left out: {left_out}")
         lines = ["; ".join(parts), *found.remarks()]
+        if self.labelling_reason:
+            lines.insert(1, f"task: {self.labelling.value}, since {self.labelling_reason}; --task sets it")
         if self.preprocessing.grey_range is not None:
             low, high = self.preprocessing.grey_range
             lines.append(
@@ -258,11 +281,12 @@ class ImageData:
 
     def _describe_split(self, name: SplitName) -> dict[str, Any]:
         split = self.splits[name]
-        return {
-            "images": len(split),
-            "per_class": dict(zip(self.classes, self.counts(name), strict=True)),
-            "digest": split.digest,
-        }
+        if self.labelling is Labelling.REGRESSION:
+            least, most = split.labels.amin(dim=0).tolist(), split.labels.amax(dim=0).tolist()
+            values: dict[str, Any] = {"range": {name: [least[i], most[i]] for i, name in enumerate(self.classes)}}
+        else:
+            values = {"per_class": dict(zip(self.classes, self.counts(name), strict=True))}
+        return {"images": len(split), **values, "digest": split.digest}
 
 
 def is_by_content(record: Mapping[str, Any]) -> bool:

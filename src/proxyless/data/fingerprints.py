@@ -49,9 +49,17 @@ def digests_of_files(root: Path, names: Sequence[str]) -> np.ndarray:
 
 
 def of_split(digests: np.ndarray, labels: np.ndarray) -> str:
-    """Combine the digests of files, uint64 (images,), and their labels into one digest of a split."""
-    rows = np.stack([digests.astype("<u8"), labels.astype("<u8")], axis=1)
-    return hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest()
+    """Combine the digests of files and what is learnt of them into one digest of a split.
+
+    Args:
+        digests: Of the files, uint64 (images,).
+        labels: Classes, int64 (images,), or numbers, float32 (images, numbers).
+    """
+    classes = labels.astype("<u8") if labels.ndim == 1 else np.zeros(len(labels), "<u8")
+    state = hashlib.blake2b(np.stack([digests.astype("<u8"), classes], axis=1).tobytes(), digest_size=16)
+    if labels.ndim > 1:
+        state.update(labels.astype("<f4").tobytes())
+    return state.hexdigest()
 
 
 def copies(keys: np.ndarray, names: Sequence[str]) -> list[tuple[str, ...]]:

@@ -19,10 +19,17 @@ from proxyless.errors import ProxylessError, printable
 
 @dataclass(frozen=True)
 class FileList:
-    """The image files of one split: their paths below the folder of the data set, and labels int64 (files,)."""
+    """The image files of one split.
+
+    Args:
+        names: Their paths below the folder of the data set.
+        labels: Their classes, int64 (files,). Of each class the same share is held out.
+        targets: What is learnt instead of the classes, float32 (files, numbers), if anything.
+    """
 
     names: tuple[str, ...]
     labels: np.ndarray
+    targets: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -30,7 +37,12 @@ class FileList:
     def where(self, mask: np.ndarray) -> FileList:
         """Return the files for which ``mask``, bool (files,), is true."""
         names = tuple(name for name, keep in zip(self.names, mask, strict=True) if keep)
-        return FileList(names, self.labels[mask])
+        return FileList(names, self.labels[mask], None if self.targets is None else self.targets[mask])
+
+    @property
+    def learnt(self) -> np.ndarray:
+        """What is learnt of each file: int64 (files,) classes, or float32 (files, numbers)."""
+        return self.labels if self.targets is None else self.targets
 
     def without(self, names: Collection[str]) -> FileList:
         """Return all files except ``names``."""
@@ -74,7 +86,8 @@ class FolderFiles:
     Args:
         pool: The files that images are held out of.
         given: The splits that have folders of their own.
-        folders: The names of these folders, by split.
+        folders: What these are called, by split, such as ``valid/``.
+        origin: What the files are called that no such folder holds.
     """
 
     base: Path
@@ -84,6 +97,7 @@ class FolderFiles:
     folders: dict[str, str]
     left_out: LeftOut
     in_subfolders: int
+    origin: str = "the class folders"
 
     def drawn(self) -> list[str]:
         """Return the names of the training split and of the splits that are held out of it."""
@@ -111,19 +125,19 @@ class FolderFiles:
             together: Groups of names that must stay in one split.
         """
         pool, given, folders = self.pool, dict(self.given), self.folders
-        source = f"{folders['train']}/" if "train" in folders else "the class folders"
+        source = folders.get("train", self.origin)
         drawn = f"of every class, drawn from {source} with seed {hold_out.seed}"
         valid_share = hold_out.valid_fraction
         if "test" in given:
-            test, test_origin = given["test"], f"{folders['test']}/"
+            test, test_origin = given["test"], folders["test"]
         elif "valid" in given:
-            test, test_origin = given.pop("valid"), f"{folders['valid']}/ (there is no test/)"
+            test, test_origin = given.pop("valid"), f"{folders['valid']} (there is no test/)"
         else:
             pool, test = _take(pool, hold_out.test_fraction, hold_out.seed, together)
             test_origin = f"{hold_out.test_fraction:.4g} {drawn}"
             valid_share /= 1 - hold_out.test_fraction  # both shares are of all images
         if "valid" in given:
-            valid, valid_origin = given["valid"], f"{folders['valid']}/"
+            valid, valid_origin = given["valid"], folders["valid"]
         else:
             pool, valid = _take(pool, valid_share, hold_out.seed, together)
             valid_origin = f"{hold_out.valid_fraction:.4g} {drawn}"
@@ -160,7 +174,7 @@ def list_folder(root: Path) -> FolderFiles:
     for split, by_class in by_split.items():
         _check_known(Path(parts[split]), by_class, classes)
         lists[split] = _file_list(by_class, classes)
-    folders = {split: os.path.relpath(folder, layout.base) for split, folder in layout.splits.items()}
+    folders = {split: f"{os.path.relpath(folder, layout.base)}/" for split, folder in layout.splits.items()}
     return FolderFiles(Path(layout.base), classes, lists.pop("train"), lists, folders, left_out, deep)
 
 

@@ -80,7 +80,8 @@ def load_files(
             findings = _findings(source, found, scans, together, kind.channels, headers)
         else:
             findings = recorded.findings
-        _check_classes(root, found.classes, scans["train"].files)
+        if scans["train"].files.targets is None:
+            _check_classes(root, found.classes, scans["train"].files)
         check_not_empty(where, {name: len(result.files) for name, result in scans.items()})
         mean, std = scans["train"].moments.mean_and_std()
         preprocessing = Preprocessing(kind.image_size, kind.channels, mean, std, kind.grey_range, kind.rule)
@@ -105,7 +106,7 @@ def load_files(
 
 def split_of_files(root: Path, files: FileList, kind: Squares, digest: str = "") -> Split:
     """Return a split of files that are decoded whenever they are needed."""
-    return Split(Files(root, list(files.names), kind), torch.from_numpy(files.labels), digest)
+    return Split(Files(root, list(files.names), kind), torch.from_numpy(files.learnt), digest)
 
 
 def scan_checked(root: Path, files: FileList, kind: Squares, skip_corrupt: bool = False) -> Scan:
@@ -212,12 +213,12 @@ def _findings(
 ) -> Findings:
     names = [name for result in scans.values() for name in result.files.names]
     keys = {name: result.fingerprints[:, PIXELS] for name, result in scans.items()}
-    labels = np.concatenate([result.files.labels for result in scans.values()])
+    labels = _numbered(np.concatenate([result.files.learnt for result in scans.values()]))
     several = under_two_labels(np.concatenate(list(keys.values())), labels)
     first = several[:1].tolist() + [n for n in several.tolist() if labels[n] != labels[several[0]]][:1]
     colour, count = sum(result.colour for result in scans.values()), len(names)
     return Findings(
-        folder=None if found.base == source else found.base.relative_to(source).as_posix(),
+        folder=None if found.base in (source, source.parent) else found.base.relative_to(source).as_posix(),
         left_out=found.left_out.describe(),
         in_subfolders=found.in_subfolders,
         kinds={"grey": count - colour, "colour": colour} if 0 < colour < count else {},
@@ -231,15 +232,20 @@ def _findings(
     )
 
 
+def _numbered(learnt: np.ndarray) -> np.ndarray:
+    """Number what is learnt of the images so that the same has the same number: int64 (images,)."""
+    return learnt if learnt.ndim == 1 else np.unique(learnt, axis=0, return_inverse=True)[1].reshape(-1)
+
+
 def _decoded(root: Path, result: Scan, kind: Squares, keep: bool, by_content: bool) -> Split:
     """Make a split of files that have been decoded."""
     if by_content:
-        digest = of_split(result.fingerprints[:, FILE], result.files.labels)
+        digest = of_split(result.fingerprints[:, FILE], result.files.learnt)
     else:
         digest = _digest_before(root, result.files)
     if not keep:
         return split_of_files(root, result.files, kind, digest)
-    return Split(result.pixels(kind), torch.from_numpy(result.files.labels), digest)
+    return Split(result.pixels(kind), torch.from_numpy(result.files.learnt), digest)
 
 
 def _not_decoded(root: Path, files: FileList, kind: Squares, recorded: Recorded, name: str, checked: bool) -> Split:
@@ -248,7 +254,7 @@ def _not_decoded(root: Path, files: FileList, kind: Squares, recorded: Recorded,
     if not recorded.by_content:
         digest = _digest_before(root, files)
     elif checked:
-        digest = of_split(digests_of_files(root, files.names), files.labels)
+        digest = of_split(digests_of_files(root, files.names), files.learnt)
     return split_of_files(root, files, kind, digest)
 
 

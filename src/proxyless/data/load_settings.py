@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from proxyless.data.decoding import Rule
+from proxyless.data.labelling import Labelling
 from proxyless.data.splits import HoldOut
 
 MEMORY_LIMIT_BYTES = 2 << 30
@@ -22,3 +23,4 @@ class LoadSettings:
     grey_range: Sequence[float] | None = None
     rule: Rule = Rule.PILLOW
     by_content: bool = True
+    labelling: Labelling | None = None

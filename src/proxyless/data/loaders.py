@@ -31,7 +31,8 @@ class Split:
 
     Args:
         pixels: The images.
-        labels: Class numbers, int64 (images,).
+        labels: Class numbers, int64 (images,); or float32 (images, numbers), see
+            :class:`~proxyless.data.label_table.Labelling`.
         digest: Text that differs where images or labels differ.
     """
 
@@ -59,7 +60,7 @@ class Sample:
 
     Args:
         squares: uint8 (images, channels, size, size).
-        labels: int64 (images,).
+        labels: As those of a :class:`Split`.
         preprocessing: How they are normalised.
     """
 
@@ -83,7 +84,7 @@ class Sample:
 class Batches:
     """The batches of one epoch, by number.
 
-    A batch is (float32 (batch, channels, size, size), normalised; int64 (batch,)).
+    A batch is (float32 (batch, channels, size, size), normalised; the labels of these images).
 
     Args:
         split: Where the images come from.
@@ -129,7 +130,8 @@ class Batches:
     def largest(self) -> Batch:
         count, side = min(self.batch_size, len(self.split)), self.preprocessing.image_size
         images = torch.empty(count, self.preprocessing.channels, side, side, device="meta")
-        return images, torch.empty(count, dtype=torch.int64, device="meta")
+        labels = self.split.labels
+        return images, torch.empty(count, *labels.shape[1:], dtype=labels.dtype, device="meta")
 
     def prepare(self) -> None:
         if self.augmentation is not None:

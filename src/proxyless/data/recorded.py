@@ -10,6 +10,7 @@ from typing import Any
 from proxyless.data.dataset import ImageData, is_by_content
 from proxyless.data.findings import Findings
 from proxyless.data.folder import class_name
+from proxyless.data.labelling import Labelling
 from proxyless.data.load_settings import LoadSettings
 from proxyless.data.preprocessing import Preprocessing
 from proxyless.data.splits import HoldOut
@@ -27,6 +28,7 @@ class Recorded:
         findings: What was noticed.
         digests: The digest of each split.
         by_content: Whether digests are of the files' bytes; those of version 0.1 are of names and sizes.
+        labelling: What is learnt of an image, where a table of labels says it.
     """
 
     hold_out: HoldOut
@@ -35,6 +37,7 @@ class Recorded:
     findings: Findings
     digests: Mapping[str, str]
     by_content: bool
+    labelling: Labelling | None
 
     @classmethod
     def read(cls, source: str | Path, record: Mapping[str, Any]) -> Recorded:
@@ -51,6 +54,7 @@ class Recorded:
                 Findings.of_record(record.get("found", {})),
                 {str(name): str(split["digest"]) for name, split in record["splits"].items()},
                 is_by_content(record),
+                Labelling(record["labelling"]) if "labelling" in record else None,
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ProxylessError(f"{source}: the record of it is damaged ({type(error).__name__}: {error})") from None
@@ -63,6 +67,7 @@ class Recorded:
             image_size=self.preprocessing.image_size,
             rule=self.preprocessing.rule,
             by_content=self.by_content,
+            labelling=self.labelling,
         )
 
 
