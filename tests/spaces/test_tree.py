@@ -16,7 +16,7 @@ from proxyless.modules.operators import count_macs
 from proxyless.search.gradient import AllPathUpdate, GradientUpdate, TwoPathUpdate
 from proxyless.search.objective import TaskOnly
 from proxyless.spaces.tree import OPERATIONS, TreeSpace
-from proxyless.spaces.tree_layers import DropPath, ResidualTreeBlock, shuffled
+from proxyless.spaces.tree_layers import DropPath, ResidualTreeBlock, Shuffle
 from proxyless.supernet import Supernet
 
 SMALL = TreeSpace(classes=5, image_size=8, blocks=1, stem=4, final_width=32)
@@ -161,8 +161,8 @@ def test_dilated_convolution_reaches_two_pixels_to_each_side() -> None:
 def test_shuffle_interleaves_the_groups() -> None:
     x = torch.arange(6.0).view(1, 6, 1, 1)
 
-    assert shuffled(x, 2).flatten().tolist() == [0, 3, 1, 4, 2, 5]
-    assert shuffled(x, 3).flatten().tolist() == [0, 2, 4, 1, 3, 5]
+    assert Shuffle(2)(x).flatten().tolist() == [0, 3, 1, 4, 2, 5]
+    assert Shuffle(3)(x).flatten().tolist() == [0, 2, 4, 1, 3, 5]
 
 
 def test_channels_that_the_shortcut_lacks_are_zeros() -> None:

@@ -72,7 +72,7 @@ def test_skipped_blocks_count_in_the_official_names_of_blocks() -> None:
 
 def test_timm_model_and_a_plain_network_of_the_same_file_agree() -> None:
     from proxyless.files.fields import Fields
-    from proxyless.zoo.official_reading import network_from
+    from proxyless.zoo.official import network_from
 
     for name in ("proxyless_gpu", "proxyless_mobile_14"):  # the two without outputs in golden.json
         model = zoo.build(name).eval()

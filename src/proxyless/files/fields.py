@@ -54,6 +54,13 @@ class Fields:
         """The ``name`` of the layer, block or network."""
         return self.text("name")
 
+    def kind_among(self, what: str, kinds: Sequence[str]) -> str:
+        """The kind, which must be one of ``kinds``; ``what`` is a layer or a block, in messages."""
+        if self.kind not in kinds:
+            known = f"one of {', '.join(kinds)}" if len(kinds) > 1 else kinds[0]
+            raise self.problem(f"unknown {what} kind {self.kind!r}: expected {known}")
+        return self.kind
+
     @property
     def value(self) -> dict[str, Any]:
         """All of it, as it stands."""

@@ -18,29 +18,33 @@ from proxyless.choice import Choice
 from proxyless.errors import ProxylessError
 from proxyless.spaces.arguments import COMMON, LARGEST_IMAGE, as_tuple, check_rate, check_size, check_whole
 from proxyless.spaces.tree_layers import (
-    Conv,
-    DepthConv,
+    ConvLayer,
+    DepthConvLayer,
+    IdentityLayer,
     Layer,
     Linear,
-    Pool,
+    LinearLayer,
+    PoolingLayer,
     PyramidTreeNet,
     ResidualTreeBlock,
     TransitionBlock,
     TreeNode,
+    identity,
     initialise,
+    made,
 )
 
 BOTTLENECK = 4
 """Channels of a residual block's output for one of its cell."""
 
 OPERATIONS: dict[str, Callable[[int], nn.Module]] = {
-    "sep3": lambda channels: DepthConv(channels, channels, 3, activation=nn.ReLU()),
-    "sep5": lambda channels: DepthConv(channels, channels, 5, activation=nn.ReLU()),
-    "sep7": lambda channels: DepthConv(channels, channels, 7, activation=nn.ReLU()),
-    "dil3": lambda channels: DepthConv(channels, channels, 3, dilation=2, activation=nn.ReLU()),
-    "identity": lambda channels: nn.Identity(),
-    "avg3": lambda channels: Pool(channels, 3, average=True),
-    "max3": lambda channels: Pool(channels, 3, average=False),
+    "sep3": lambda channels: Layer(DepthConvLayer(channels, channels, 3, act_func="relu")),
+    "sep5": lambda channels: Layer(DepthConvLayer(channels, channels, 5, act_func="relu")),
+    "sep7": lambda channels: Layer(DepthConvLayer(channels, channels, 7, act_func="relu")),
+    "dil3": lambda channels: Layer(DepthConvLayer(channels, channels, 3, dilation=2, act_func="relu")),
+    "identity": lambda channels: made(identity(channels)),
+    "avg3": lambda channels: Layer(PoolingLayer(channels, channels, 3, use_bn=False)),
+    "max3": lambda channels: Layer(PoolingLayer(channels, channels, 3, pool_type="max", use_bn=False)),
 }
 """What may stand on an edge of a cell, by name: (batch, channels, height, width) in and out."""
 
@@ -203,43 +207,42 @@ class TreeSpace:
     # -- assembly --
 
     def _assembled(self, edge: Edge, *, dropout: float, drop_path: float) -> PyramidTreeNet:
-        conv = Conv(self.channels, self.stem, 3, norm=False)
-        blocks: list[nn.Module] = [TransitionBlock(conv, Layer(self.stem, self.stem))]
+        conv = Layer(ConvLayer(self.channels, self.stem, 3, use_bn=False))
+        blocks: list[nn.Module] = [TransitionBlock(conv, Layer(IdentityLayer(self.stem, self.stem)))]
         width, widths = self.stem, self.cell_widths()
         for number, cell_width in enumerate(widths):
             halves = number > 0 and number % self.blocks == 0
             out = BOTTLENECK * cell_width
+            halving = PoolingLayer(width, width, 2, stride=2, use_bn=False)
             blocks.append(
                 ResidualTreeBlock(
-                    in_bottle=Conv(width, cell_width),
+                    in_bottle=Layer(ConvLayer(width, cell_width)),
                     cell=self._cell(edge, cell_width, 2 if halves else 1),
-                    out_bottle=Conv(cell_width, out, activation=nn.ReLU()),
-                    shortcut=Pool(width, 2, stride=2, average=True) if halves else nn.Identity(),
+                    out_bottle=Layer(ConvLayer(cell_width, out, act_func="relu")),
+                    shortcut=made(halving if halves else identity(width)),
                     channels=out,
                     drop_path=drop_path * (number + 1) / len(widths),
                 )
             )
             width = out
         left = self.image_size // 2 ** (self.stages - 1)
-        pool = Pool(width, left, stride=left, average=True, norm=True, activation=nn.ReLU())
-        network = PyramidTreeNet([*blocks, TransitionBlock(pool)], Linear(width, self.classes, dropout=dropout))
+        pool = Layer(PoolingLayer(width, width, left, stride=left, act_func="relu"))
+        network = PyramidTreeNet(
+            [*blocks, TransitionBlock(pool)], Linear(LinearLayer(width, self.classes, dropout_rate=dropout))
+        )
         initialise(network)
         return network
 
     def _cell(self, edge: Edge, width: int, stride: int) -> TreeNode:
-        both = width * self.branches
-        conv = Conv(width, both, 3, stride=stride, groups=self.branches, shuffle=True, activation=nn.ReLU())
-        split = TreeNode(
-            both,
-            [nn.Identity() for _ in range(self.branches)],
-            [self._node(edge, width, self.depth - 1) for _ in range(self.branches)],
-            split=[width] * self.branches,
-            branch_norms=[width] * self.branches,
-        )
-        return TreeNode(width, [conv], [split])
+        both, branches = width * self.branches, self.branches
+        conv = ConvLayer(width, both, 3, stride=stride, groups=branches, has_shuffle=True, act_func="relu")
+        edges = [made(identity(width)) for _ in range(branches)]
+        children = [self._node(edge, width, self.depth - 1) for _ in range(branches)]
+        split = TreeNode(both, width, edges, children, split_type="split", has_branch_bn=True)
+        return TreeNode(width, width, [Layer(conv)], [split], split_type=None, merge_type=None)
 
     def _node(self, edge: Edge, width: int, levels: int) -> TreeNode:
         edges = [edge(width) for _ in range(self.branches)]
         last = levels == 1
-        children = [None if last else self._node(edge, width, levels - 1) for _ in range(self.branches)]
-        return TreeNode(width, edges, children)
+        children = [nn.Identity() if last else self._node(edge, width, levels - 1) for _ in range(self.branches)]
+        return TreeNode(width, width, edges, children)

@@ -14,7 +14,7 @@ from proxyless.architecture import Architecture
 from proxyless.errors import ProxylessError, meant
 from proxyless.spaces.mobilenet import MobileNetSpace
 from proxyless.spaces.tree import TreeSpace
-from proxyless.zoo import official_timm
+from proxyless.zoo import timm_models
 
 PAPER = "Cai, Zhu, Han: ProxylessNAS, ICLR 2019, arXiv:1812.00332"
 GPU, CPU, PIXEL = "V100, batch 8", "Xeon E5-2640 v4, batch 1", "Pixel 1, batch 1"
@@ -119,5 +119,5 @@ def build(name: str, *, pretrained: bool = False) -> nn.Module:
     if found.space == TreeSpace.name:
         return TreeSpace(**found.arguments).build(found)
     network = MobileNetSpace(**found.arguments).build(found)
-    official_timm.number_blocks(network, [True, *(taken != "skip" for taken in found.choices.values())])
+    timm_models.number_blocks(network, [True, *(taken != "skip" for taken in found.choices.values())])
     return network

@@ -15,18 +15,16 @@ from proxyless.errors import ProxylessError
 from proxyless.files.checkpoints import check_tensor, read_checkpoint
 from proxyless.files.fields import Fields
 from proxyless.spaces.tree_layers import PyramidTreeNet
-from proxyless.zoo import official_timm
-from proxyless.zoo.official_inverted import write_inverted, write_timm
-from proxyless.zoo.official_modules import NEWER, OLDER, InvertedNetwork
-from proxyless.zoo.official_reading import network_from
-from proxyless.zoo.official_tree import write_tree
+from proxyless.zoo import timm_models
+from proxyless.zoo.inverted import NEWER, OLDER, InvertedNetwork, read_inverted
+from proxyless.zoo.trees import read_tree, write_tree
 
 MOST_PARAMETERS = 10**8
 """Of a network that is read: the largest that the authors published has a tenth of it."""
 
 
 def load_official(config_path: str | Path, weights_path: str | Path | None = None) -> nn.Module:
-    """The network of a file in the authors' format, and its weights from one of their checkpoints.
+    """The network of a file in the authors' format, with the weights of one of their checkpoints, for evaluation.
 
     Args:
         config_path: JSON with ``first_conv``, ``blocks`` of MBConvs, ``feature_mix_layer`` and ``classifier`` (those of
@@ -37,20 +35,23 @@ def load_official(config_path: str | Path, weights_path: str | Path | None = Non
             weights.
 
     Returns:
-        in evaluation mode, (batch, channels, height, width) -> (batch, classes): a timm EfficientNet where timm has the
-        same layers, otherwise a module whose state dict has the authors' names.
+        (batch, channels, height, width) -> (batch, classes): a timm EfficientNet where timm has the same layers,
+        otherwise a module whose state dict has the authors' names.
 
     Raises:
         ProxylessError: one line that names the layer or the entry which is unknown, missing or of another shape.
     """
+    config = files.read_json(config_path)
     try:
-        network = from_config(files.read_json(config_path))
+        network = from_config(config)
     except ProxylessError as error:
-        message = str(error)
-        raise ProxylessError(message if str(config_path) in message else f"{config_path}: {message}") from None
+        raise ProxylessError(f"{config_path}: {error}") from None
     if weights_path is not None:
-        state = _read_state(weights_path)
+        value = read_checkpoint(weights_path)
+        state = value.get("state_dict", value) if isinstance(value, dict) else value
         try:
+            if not isinstance(state, dict) or not state:
+                raise ProxylessError(f"it holds no state dict but a {type(state).__name__}")
             load_official_state_dict(network, state)
         except ProxylessError as error:
             raise ProxylessError(f"{weights_path}: {error}") from None
@@ -64,8 +65,13 @@ def from_config(config: Any) -> nn.Module:
     size = sum(parameter.numel() for parameter in network.parameters())
     if size > MOST_PARAMETERS:
         raise ProxylessError(f"the network: it has {size:.3g} parameters, and at most {MOST_PARAMETERS:g} are read")
-    timm = official_timm.as_timm(network) if isinstance(network, InvertedNetwork) else None
-    return timm or network_from(Fields(config, ""))
+    model = timm_models.timm_model(network.config) if isinstance(network, InvertedNetwork) else None
+    return model or network_from(Fields(config, ""))
+
+
+def network_from(file: Fields) -> InvertedNetwork | PyramidTreeNet:
+    """The network that the object of a file describes, with fresh weights, also where timm has the same layers."""
+    return InvertedNetwork(read_inverted(file)) if "first_conv" in file else read_tree(file)
 
 
 def official_config(network: nn.Module) -> dict[str, Any]:
@@ -77,10 +83,8 @@ def official_config(network: nn.Module) -> dict[str, Any]:
     if isinstance(network, PyramidTreeNet):
         return write_tree(network)
     if isinstance(network, InvertedNetwork):
-        return write_inverted(network)
-    if official_timm.is_timm(network):
-        return write_timm(network)
-    raise _refusal(network)
+        return network.config
+    return timm_models.config_of(network)
 
 
 def official_state_dict(network: nn.Module) -> dict[str, Tensor]:
@@ -108,7 +112,9 @@ def load_official_state_dict(network: nn.Module, state: Mapping[str, Any]) -> No
     if state and all(isinstance(name, str) and name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     names, own = _names(network), network.state_dict()
-    state = _respelt(state, names)
+    other = {_other_form(name): name for name in names}
+    # What is there in both forms stays, and is refused as unknown.
+    state = {name if other.get(name, name) in state else other[name]: tensor for name, tensor in state.items()}
     missing = [name for name in names if name not in state and not name.endswith("num_batches_tracked")]
     unknown = [name for name in state if name not in names]
     for what, which in (("lacks", missing), ("has an unknown", unknown)):
@@ -124,33 +130,12 @@ def _names(network: nn.Module) -> dict[str, str]:
     """For each entry of the authors' state dict the entry of ``network``'s."""
     if isinstance(network, PyramidTreeNet | InvertedNetwork):
         return {name: name for name in network.state_dict()}
-    if official_timm.is_timm(network):
-        return official_timm.names(network)  # type: ignore[arg-type]
-    raise _refusal(network)
+    return timm_models.names(network)
 
 
-def _respelt(state: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """``state`` with the names of blocks in the form of ``names``."""
-    other = {OLDER.conv: NEWER.conv, NEWER.conv: OLDER.conv}
-    convs = re.compile(rf"^(blocks\.\d+)\.({'|'.join(other)})\.")
-    known = {convs.sub(lambda found: f"{found[1]}.{other[found[2]]}.", name): name for name in names}
-    result = {}
-    for name, tensor in state.items():
-        respelt = known.get(name, name)
-        result[name if respelt in state else respelt] = tensor  # what is there twice stays, and is refused as unknown
-    return result
-
-
-def _refusal(network: nn.Module) -> ProxylessError:
-    return ProxylessError(
-        f"a {type(network).__name__} has layers that the authors' format does not know: it holds timm's MBConv networks"
-        " with ReLU6, and what load_official reads"
-    )
-
-
-def _read_state(path: str | Path) -> dict[str, Any]:
-    value = read_checkpoint(path)
-    state = value.get("state_dict", value) if isinstance(value, dict) else value
-    if not isinstance(state, dict) or not state:
-        raise ProxylessError(f"{path}: it holds no state dict but a {type(state).__name__}")
-    return state
+def _other_form(name: str) -> str:
+    """The name of an entry of a block in the other form of the authors' checkpoints."""
+    one, another = (rf"^(blocks\.\d+)\.{form.conv}\." for form in (OLDER, NEWER))
+    if re.match(one, name):
+        return re.sub(one, rf"\1.{NEWER.conv}.", name)
+    return re.sub(another, rf"\1.{OLDER.conv}.", name)
