@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -94,6 +95,28 @@ def test_quoted_figures_are_those_that_the_benchmarks_wrote(page):
 def test_the_page_of_settings_is_made_from_their_definition():
     page = (ROOT / "docs" / "settings.md").read_text()
     assert page == script("make_settings").page(), "run python docs/make_settings.py"
+
+
+def test_the_page_of_the_architecture_shows_the_structure_of_the_package():
+    structure = script("make_structure")
+    graph = structure.imports()
+    assert set(structure.ROOMS) == set(structure.arrows(graph))
+    assert structure.wrong_way(structure.arrows(graph)) == []
+    assert structure.circle(graph) == []
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    assert page == structure.filled(page), "run python docs/make_structure.py"
+
+
+def names_on_the_page_of_the_architecture() -> list[str]:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rooms = "|".join(script("make_structure").ROOMS)
+    found = re.findall(rf"`((?:{rooms})(?:\.\w+)+)`", page)
+    return sorted(name for name in set(found) if name.split(".")[-1] not in ("html", "json", "jsonl"))
+
+
+@pytest.mark.parametrize("name", names_on_the_page_of_the_architecture())
+def test_names_on_the_page_of_the_architecture_are_there(name):
+    pkgutil.resolve_name(f"proxyless.{name}")
 
 
 def test_every_result_file_is_json_with_a_table_beside_it():
