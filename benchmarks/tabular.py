@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 from itertools import product
-from pathlib import Path as File
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,14 +22,15 @@ from proxyless import files
 from proxyless.cost import CostTable
 from proxyless.search.blackbox import (
     Allowed,
-    Path,
+    Selection,
     Strategy,
     explore,
     local_search,
     random_search,
     regularized_evolution,
 )
-from proxyless.search.reinforce import Limit, Policy, PolicyGradient, Replay, reinforce_replayed
+from proxyless.search.limit import Limit
+from proxyless.search.reinforce import Policy, PolicyGradient, Replay, reinforce_replayed
 from proxyless.spaces.nas_bench_macro import NasBenchMacroSpace
 
 QUERIES = (50, 100, 200, 500)
@@ -56,10 +57,10 @@ TUNING = (
     " with convolutional networks in mind."
 )
 
-Table = dict[Path, float]
+Table = dict[Selection, float]
 
 
-def costs() -> tuple[CostTable, dict[Path, float]]:
+def costs() -> tuple[CostTable, dict[Selection, float]]:
     """MACs in millions, by candidate and by network."""
     space = NasBenchMacroSpace()
     rows = {name: {op: macs / 1e6 for op, macs in row.items()} for name, row in space.layer_macs().items()}
@@ -67,7 +68,7 @@ def costs() -> tuple[CostTable, dict[Path, float]]:
     return table, {path: space.macs("".join(map(str, path))) / 1e6 for path in product(range(3), repeat=8)}
 
 
-def load(path: File) -> Table:
+def load(path: Path) -> Table:
     """``mean_acc`` in percent of all networks of the benchmark's file."""
     return {tuple(map(int, digits)): float(entry["mean_acc"]) for digits, entry in files.read_json(path).items()}
 
@@ -88,7 +89,7 @@ def made_up(seed: int) -> Table:
 
 def on_policy(policy: Policy) -> Strategy:
     """REINFORCE as in the paper, at a higher rate; from the start again once it samples nothing new."""
-    known: set[Path] = set()
+    known: set[Selection] = set()
     while True:
         policy.alpha.zero_()
         update, idle = PolicyGradient(policy, **ON_POLICY), 0
@@ -172,9 +173,9 @@ def markdown(result: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="REINFORCE against query-only searches on NAS-Bench-Macro's table")
-    parser.add_argument("table", type=File, nargs="?", help="nas-bench-macro_cifar10.json")
+    parser.add_argument("table", type=Path, nargs="?", help="nas-bench-macro_cifar10.json")
     parser.add_argument("--seeds", type=int, default=50)
-    parser.add_argument("--out", type=File, default=File("benchmarks/results/tabular.json"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/tabular.json"))
     parser.add_argument("--made-up", type=int, metavar="N", help="N made-up tables instead, nothing written")
     arguments = parser.parse_args()
     if (arguments.table is None) == (arguments.made_up is None):

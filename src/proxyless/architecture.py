@@ -26,6 +26,15 @@ class Architecture:
         choices: name of the candidate taken, by name of the choice, in network order.
         space: name of the search space it belongs to (see :mod:`proxyless.spaces`), or "" for a module of one's own.
         arguments: what the space was made with.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> architecture = Architecture({"block1": "k5", "block2": "skip"})
+        >>> path = Path(tempfile.mkdtemp()) / "architecture.json"
+        >>> architecture.save(path)
+        >>> Architecture.load(path) == architecture
+        True
     """
 
     choices: Mapping[str, str]
@@ -60,7 +69,19 @@ class Architecture:
 
 
 def architecture_of(supernet: Supernet, path: Sequence[int] | None = None) -> Architecture:
-    """The architecture of ``path``, or of the most probable path (paper, section 3.2.1), of ``supernet``."""
+    """The architecture of ``path``, or of the most probable path (paper, section 3.2.1), of ``supernet``.
+
+    Args:
+        supernet: the network with choices.
+        path: index of the candidate taken at each choice.
+
+    Example:
+        >>> from torch import nn
+        >>> from proxyless import Choice, Supernet
+        >>> supernet = Supernet(nn.Sequential(Choice(small=nn.Linear(4, 2), large=nn.Linear(4, 2))))
+        >>> architecture_of(supernet, [1]).choices
+        {'0': 'large'}
+    """
     path = supernet.most_probable() if path is None else path
     names = {n: c.operations[i] for (n, c), i in zip(supernet.choices.items(), path, strict=True)}
     return Architecture(names)
@@ -92,6 +113,20 @@ def derive(network: nn.Module, architecture: Architecture | Sequence[int]) -> nn
     """A copy of ``network`` (or of a supernet's) with every choice replaced by its candidate, weights included.
 
     Redundant paths are gone (paper, section 3.2.1): an ordinary module with no trace of the search.
+
+    Args:
+        network: a network with choices, or its supernet.
+        architecture: what to take, as names or as the index of a candidate for each choice.
+
+    Example:
+        >>> from torch import nn
+        >>> from proxyless import Choice, Zero
+        >>> net = nn.Sequential(Choice(linear=nn.Linear(4, 4), skip=Zero(), shortcut=True), nn.Linear(4, 2))
+        >>> derive(net, [1])
+        Sequential(
+          (0): Skip()
+          (1): Linear(in_features=4, out_features=2, bias=True)
+        )
 
     Raises:
         ProxylessError: the architecture is of another network, or a part that it takes cannot be copied or is a lazy

@@ -17,6 +17,12 @@ class Zero(nn.Module):
 
     In a :class:`Choice` with a shortcut it means "skip this block", so that depth is searched as well. It costs
     0 ms and 0 MACs, and may only stand where the other candidates keep the shape of their input.
+
+    Example:
+        >>> import torch
+        >>> Zero()(torch.ones(2, 3))
+        tensor([[0., 0., 0.],
+                [0., 0., 0.]])
     """
 
     def forward(self, *inputs: Any, **keywords: Any) -> Tensor:
@@ -48,8 +54,23 @@ class Choice(nn.Module):
     Raises:
         ValueError: fewer than two candidates, or a name that PyTorch's modules use themselves, such as ``double``.
 
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> k3, k5 = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 5, padding=2)
+        >>> block = Choice(k3=k3, k5=k5, skip=Zero(), shortcut=True)
+        >>> block.operations
+        ('k3', 'k5', 'skip')
+        >>> x = torch.randn(1, 8, 6, 6)  # (batch, channels, height, width)
+        >>> block(x).shape  # x + k3(x): the first candidate is active until a supernet samples another
+        torch.Size([1, 8, 6, 6])
+        >>> block.active = 2
+        >>> bool((block(x) == x).all())
+        True
+
     Attributes:
         active: index of the candidate that runs; plain state, set by the supernet.
+        operations: names of the candidates, in order.
         name: what the supernet calls it; for messages.
         gating: set by an architecture update for the length of one forward pass, otherwise None.
         again: index of the candidate that a backward pass runs again, see :mod:`proxyless.modules.replay`.
@@ -135,7 +156,7 @@ class Choice(nn.Module):
 
 
 def changes_input(called: str) -> ContractError:
-    """What is said of a candidate that does so."""
+    """The error of a candidate that changes its input."""
     return ContractError(
         f"{called} changes its input in place, on which the shortcut and other candidates rely: give what changes it,"
         " an activation for one, inplace=False"

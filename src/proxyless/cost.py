@@ -114,12 +114,26 @@ class CostTable(Cost):
 
 
 def macs_table(supernet: Supernet, input_shape: tuple[int, ...]) -> CostTable:
-    """Multiply-accumulates of one forward pass of a single input of ``input_shape`` (without the batch).
+    """Multiply-accumulates (MACs) of one forward pass of a single input.
 
     Every run of a choice counts.
 
+    Args:
+        supernet: the network with choices.
+        input_shape: of one input, without the batch dimension.
+
     Raises:
         ContractError: the MACs of a choice depend on what others take; names it.
+
+    Example:
+        >>> from torch import nn
+        >>> from proxyless import Choice, Supernet, Zero
+        >>> net = nn.Sequential(Choice(linear=nn.Linear(4, 4), skip=Zero(), shortcut=True), nn.Linear(4, 2))
+        >>> table = macs_table(Supernet(net), (4,))
+        >>> table.fixed, table.rows
+        (8.0, {'0': {'linear': 16.0, 'skip': 0.0}})
+        >>> table.smallest(), table.largest()
+        (8.0, 24.0)
     """
     inputs, runs = _runs(supernet, input_shape)
     rows = {
@@ -146,9 +160,13 @@ def macs_table(supernet: Supernet, input_shape: tuple[int, ...]) -> CostTable:
 
 
 def parameters_table(supernet: Supernet, input_shape: tuple[int, ...]) -> CostTable:
-    """Number of parameters; ``input_shape`` is that of one input, without the batch.
+    """Number of parameters.
 
     A parameter counts once, in however many places it stands and however often it is run.
+
+    Args:
+        supernet: the network with choices.
+        input_shape: of one input, without the batch dimension.
 
     Raises:
         ContractError: whether a parameter is part of the network depends on more than one choice; names them.

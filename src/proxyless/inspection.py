@@ -72,7 +72,9 @@ def inspect(network: nn.Module, choices: Mapping[str, Choice], example: Inputs) 
     The path, gates, modes, buffers and random generators are left as they were. Lazy modules take their shapes.
 
     Args:
+        network: what is run.
         choices: of ``network``, by name.
+        example: the arguments that it is run on.
 
     Raises:
         ContractError: names a choice that is never run or is run another number of times for other inputs, or a

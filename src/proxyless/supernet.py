@@ -57,6 +57,21 @@ class Supernet(nn.Module):
 
     Raises:
         ValueError: ``network`` holds no choice.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from proxyless import Choice, Zero
+        >>> net = nn.Sequential(Choice(linear=nn.Linear(4, 4), skip=Zero(), shortcut=True), nn.Linear(4, 2))
+        >>> supernet = Supernet(net, seed=0)
+        >>> path = supernet.sample()  # the index of one candidate for each choice; the forward pass follows it
+        >>> supernet(torch.randn(8, 4)).shape
+        torch.Size([8, 2])
+        >>> [round(p, 2) for p in supernet.probabilities()[0].tolist()]
+        [0.5, 0.5]
+        >>> supernet.path = [1]
+        >>> net[0].operations[supernet.path[0]]
+        'skip'
     """
 
     mask: Tensor
@@ -110,7 +125,7 @@ class Supernet(nn.Module):
         self._temperature = float(temperature)
 
     def logits(self) -> Tensor:
-        """alpha / T, whose softmax are the probabilities, (choices, candidates), minus infinity at the padding."""
+        """Logits alpha / T, whose softmax is the probabilities, (choices, candidates), minus infinity at the padding."""
         return (self.alpha / self.temperature).masked_fill(~self.mask, -torch.inf)
 
     def probabilities(self) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from proxyless.search.blackbox import (
-    Path,
+    Selection,
     Strategy,
     explore,
     local_search,
@@ -22,23 +22,23 @@ PATHS = list(product(*map(range, COUNTS)))
 METHODS = [random_search, regularized_evolution, local_search]
 
 
-def additive(path: Path) -> float:
+def additive(path: Selection) -> float:
     return float(sum(np.cos(3 * i + j) for i, j in enumerate(path)))
 
 
-def light(path: Path) -> bool:
+def light(path: Selection) -> bool:
     return sum(path) <= 5
 
 
 def test_a_network_asked_for_again_is_neither_looked_up_nor_counted() -> None:
-    looked_up: list[Path] = []
+    looked_up: list[Selection] = []
     answers: list[float] = []
 
     def strategy() -> Strategy:
         for path in [(0,), (0,), (1,), (0,), (2,), (3,)]:
             answers.append((yield path))
 
-    def metric(path: Path) -> float:
+    def metric(path: Selection) -> float:
         looked_up.append(path)
         return 10.0 * path[0]
 

@@ -31,7 +31,8 @@ def found_gradient(rule, supernet: Supernet, batch, path: list[int], **settings)
     """The gradient of alpha of one step, of two candidates a choice, at ``path``."""
     update = rule(supernet, TaskOnly(), optimizer=Frozen(supernet.alpha))
     support = torch.arange(2).expand(len(path), 2)
-    update.look = lambda: SampledCandidates(support, torch.ones_like(support, dtype=torch.bool), torch.tensor(path))
+    valid = torch.ones_like(support, dtype=torch.bool)
+    update.sample_candidates = lambda: SampledCandidates(support, valid, torch.tensor(path))
     update.step(batch, criterion, **settings)
     return update.optimizer.gradient
 

@@ -74,7 +74,7 @@ def eq4(gate_gradient: list[float], p: list[float], t: float) -> list[float]:
 
 
 def fixed_look(update, sampled: SampledCandidates) -> None:
-    update.look = lambda: sampled
+    update.sample_candidates = lambda: sampled
 
 
 def all_candidates(supernet: Supernet, path: list[int]) -> SampledCandidates:
@@ -136,10 +136,10 @@ def test_unsampled_probabilities_stay_what_they_were(supernet, batch, temperatur
     moved = 0
     for _ in range(20):
         before = probabilities(supernet, temperature)
-        sampled = update.look()
+        sampled = update.sample_candidates()
         fixed_look(update, sampled)
         update.step(batch, criterion)
-        del update.look
+        del update.sample_candidates
         after = probabilities(supernet, temperature)
         touched = torch.zeros_like(supernet.mask).scatter(1, sampled.support, True)
         assert (after - before)[~touched].abs().max() <= 1e-12
@@ -169,7 +169,7 @@ def test_two_paths_and_the_active_one_of_them_are_sampled_by_the_probabilities(s
     draws = 3000
     counts = torch.zeros(3, dtype=torch.float64)
     for _ in range(draws):
-        sampled = update.look()
+        sampled = update.sample_candidates()
         counts[sampled.support[0, sampled.active[0]]] += 1
     p = softmax(supernet.alpha[0].tolist(), temperature)
     pairs = {(a, b): p[a] * p[b] / (1 - p[a]) for a in range(3) for b in range(3) if a != b}

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from proxyless import ProxylessError, Supernet
 from proxyless.cost import CostTable
 from proxyless.modules.modes import batch_statistics
-from proxyless.search import reinforce
+from proxyless.search import limit
 from proxyless.search.blackbox import explore
+from proxyless.search.limit import Limit
 from proxyless.search.reinforce import (
-    Limit,
     Policy,
     PolicyGradient,
     ReinforceUpdate,
@@ -152,7 +152,7 @@ def test_costs_on_a_grid_keep_the_budget_and_hardly_change_probabilities(
 
 
 def _limit_with_states(cost: CostTable, budget: float, states: int, monkeypatch: pytest.MonkeyPatch) -> Limit:
-    monkeypatch.setattr(reinforce, "STATES", states)
+    monkeypatch.setattr(limit, "STATES", states)
     return Limit(cost, budget)
 
 

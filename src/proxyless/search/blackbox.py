@@ -11,27 +11,29 @@ from itertools import combinations, product
 
 import numpy as np
 
-Path = tuple[int, ...]
+Selection = tuple[int, ...]
 """Index of the candidate taken at each choice."""
 
-Strategy = Generator[Path, float, None]
+Strategy = Generator[Selection, float, None]
 
-Allowed = Callable[[Path], bool]
+Allowed = Callable[[Selection], bool]
 """Whether a path may be asked for, known without asking: its cost, for one."""
 
 
 def explore(
-    strategy: Strategy, metric: Callable[[Path], float], queries: int, *, patience: int = 5_000
-) -> dict[Path, float]:
-    """What ``strategy`` learns from ``queries`` different networks, in the order in which it asked for them.
+    strategy: Strategy, metric: Callable[[Selection], float], queries: int, *, patience: int = 5_000
+) -> dict[Selection, float]:
+    """Ask for different networks one after the other, and return their values in that order.
 
-    A network asked for again is answered from memory and not counted.
+    A network that is asked for again is answered from memory and not counted.
 
     Args:
+        strategy: says which network to ask for next.
         metric: the value of a path; called once for each network.
+        queries: number of different networks.
         patience: stop early after so many networks in a row that were known already.
     """
-    known: dict[Path, float] = {}
+    known: dict[Selection, float] = {}
     repeats = 0
     path = next(strategy, None)
     while path is not None and repeats < patience:
@@ -48,7 +50,7 @@ def explore(
     return known
 
 
-def draw(counts: Sequence[int], allowed: Allowed, rng: np.random.Generator) -> Path:
+def draw(counts: Sequence[int], allowed: Allowed, rng: np.random.Generator) -> Selection:
     """A path uniform among the allowed ones, by rejection; some must be allowed.
 
     ``counts``: number of candidates of each choice, here and below.
@@ -72,8 +74,8 @@ def regularized_evolution(
 
     Mutations that are not allowed, or were asked for before, are left out; where none is left, a random network comes.
     """
-    asked: set[Path] = set()
-    alive: deque[tuple[float, Path]] = deque(maxlen=population)
+    asked: set[Selection] = set()
+    alive: deque[tuple[float, Selection]] = deque(maxlen=population)
     for _ in range(population):
         path = draw(counts, allowed, rng)
         asked.add(path)
@@ -103,14 +105,14 @@ def local_search(counts: Sequence[int], allowed: Allowed, rng: np.random.Generat
                     break
 
 
-def _neighbours(path: Path, counts: Sequence[int], rng: np.random.Generator) -> Iterator[Path]:
+def _neighbours(path: Selection, counts: Sequence[int], rng: np.random.Generator) -> Iterator[Selection]:
     for distance in (1, 2):
         near = list(_changed(path, counts, distance))
         for i in rng.permutation(len(near)):
             yield near[i]
 
 
-def _changed(path: Path, counts: Sequence[int], distance: int) -> Iterator[Path]:
+def _changed(path: Selection, counts: Sequence[int], distance: int) -> Iterator[Selection]:
     """All paths that differ from ``path`` at exactly ``distance`` choices."""
     for where in combinations(range(len(path)), distance):
         for values in product(*([i for i in range(counts[at]) if i != path[at]] for at in where)):

@@ -5,12 +5,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from proxyless.architecture import Architecture, architecture_of
 from proxyless.cost import Cost
 from proxyless.errors import ProxylessError
 from proxyless.supernet import Supernet
 
 CLOSE = 0.97
 """A derived network is to cost at least this share of what it may cost."""
+
+
+def architecture_within(supernet: Supernet, cost: Cost | None, budget: float | None) -> Architecture:
+    """The most probable architecture that keeps the budget, as :func:`best_under_budget` says; of all, without one."""
+    if cost is None or budget is None:
+        return architecture_of(supernet)
+    return architecture_of(supernet, best_under_budget(supernet, cost, budget))
 
 
 def best_under_budget(supernet: Supernet, cost: Cost, budget: float) -> list[int]:

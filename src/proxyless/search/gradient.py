@@ -1,12 +1,12 @@
-"""Architecture gradients through binary gates (paper, section 3.2): one update rule, two ways to look at a choice.
+"""Architecture gradients through binary gates (paper, section 3.2): one update rule, for two or for all candidates.
 
-An update looks at some candidates of each choice, samples the active one among them, obtains dL/dg of each gate from
-one backward pass through the active path, and moves the architecture parameters by
+An update takes some candidates of each choice, samples the active one among them, obtains dL/dg of each gate from one
+backward pass through the active path, and moves the architecture parameters by
 
     dL/dalpha_i = sum_j dL/dg_j * p_j * (delta_ij - p_i) / T                              (Eq. 4)
 
-with p the softmax of alpha / T over the candidates it looks at; the paper's temperature T is 1. :class:`TwoPathUpdate`
-looks at two sampled candidates, :class:`AllPathUpdate` at all of them.
+where p is the softmax of alpha / T over these candidates; the paper's temperature T is 1. :class:`TwoPathUpdate` takes
+two sampled candidates, :class:`AllPathUpdate` all of them. Who calls which method when is told in :mod:`.steps`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from proxyless.architecture import Architecture, architecture_of
+from proxyless.architecture import Architecture
 from proxyless.choice import Gating, Zero
 from proxyless.errors import ProxylessError
 from proxyless.files.checkpoints import load_optimizer
 from proxyless.modules.modes import batch_statistics
-from proxyless.search.budget import best_under_budget
+from proxyless.search.budget import architecture_within
 from proxyless.search.gates import Gates, Noting, Ran, gradients
 from proxyless.search.objective import BudgetLoss, Objective
 from proxyless.search.steps import Criterion, Forward, StepResult, of_pairs
@@ -34,12 +34,12 @@ from proxyless.supernet import Supernet
 
 @dataclass(frozen=True)
 class SampledCandidates:
-    """The candidates an update looks at.
+    """The candidates of each choice that a step looks at, and which of them is active.
 
     Args:
-        support: their indices, (choices, m).
-        valid: which entries of ``support`` count, (choices, m), bool.
-        active: position within ``support`` of the one that is sampled active, (choices,).
+        support: their indices, int64 (choices, m).
+        valid: which entries of ``support`` count, bool (choices, m); the others pad the rows of choices with fewer.
+        active: position within ``support`` of the active candidate, int64 (choices,).
     """
 
     support: Tensor
@@ -53,7 +53,7 @@ def alpha_gradient(gate_gradient: Tensor, p: Tensor, temperature: float = 1.0) -
 
 
 class GradientUpdate(ABC):
-    """One architecture step: sample, look, backward, move the architecture parameters; weights stay as they are.
+    """An update rule by gradients: it moves the architecture parameters, and leaves the weights as they are.
 
     Args:
         supernet: whose ``alpha`` is moved.
@@ -81,11 +81,17 @@ class GradientUpdate(ABC):
         self.optimizer = optimizer or torch.optim.Adam([supernet.alpha], lr=learning_rate, betas=(0.0, 0.999))
 
     @abstractmethod
-    def look(self) -> SampledCandidates:
-        """Sample the candidates to look at and the active one among them."""
+    def sample_candidates(self) -> SampledCandidates:
+        """Choose the candidates that the step looks at, and the active one among them."""
 
     def gating(self, row: int, sampled: SampledCandidates, gates: Tensor) -> Gating:
-        """How choice number ``row`` mixes its candidates, with ``gates`` the gates of its looked-at candidates."""
+        """Say how a choice mixes its candidates.
+
+        Args:
+            row: number of the choice.
+            sampled: the candidates of all choices.
+            gates: (m,), of the candidates of this choice.
+        """
         kept = sampled.valid[row].tolist()
         return Gates(
             gates,
@@ -93,8 +99,8 @@ class GradientUpdate(ABC):
             int(sampled.active[row]),
         )
 
-    def after(self, before: Tensor, sampled: SampledCandidates) -> None:  # noqa: B027  (most rules have nothing to add)
-        """What a rule does to ``supernet.alpha`` after the optimizer's step; ``before`` is its value before."""
+    def after_step(self, before: Tensor, sampled: SampledCandidates) -> None:  # noqa: B027  (most rules have nothing to add)
+        """Change ``supernet.alpha`` once the optimizer has moved it; ``before`` is what it was."""
 
     def step(self, batch: Any, criterion: Criterion, forward: Forward = of_pairs) -> StepResult:
         """One update of the architecture parameters on a held-out batch.
@@ -109,7 +115,7 @@ class GradientUpdate(ABC):
             ProxylessError: the loss is not finite; nothing has moved then.
         """
         supernet, alpha = self.supernet, self.supernet.alpha
-        sampled = self.look()
+        sampled = self.sample_candidates()
         logits = supernet.logits().detach().gather(1, sampled.support).masked_fill(~sampled.valid, -torch.inf)
         p = logits.softmax(dim=1).requires_grad_()
         gates = torch.zeros_like(p).scatter_(1, sampled.active[:, None], 1.0).requires_grad_()
@@ -157,16 +163,13 @@ class GradientUpdate(ABC):
             alpha.grad = gradient * touched
             self.optimizer.step()
             alpha.grad = None
-            # An optimizer with momentum would also move what was not looked at.
+            # An optimizer with momentum also moves candidates that this step did not look at.
             alpha.copy_(torch.where(touched, alpha, before))
-            self.after(before, sampled)
+            self.after_step(before, sampled)
 
     def architecture(self) -> Architecture:
         """The most probable architecture that keeps the objective's budget, if it has one (see :mod:`.budget`)."""
-        cost, budget = self.objective.cost, self.objective.budget
-        if cost is None or budget is None:
-            return architecture_of(self.supernet)
-        return architecture_of(self.supernet, best_under_budget(self.supernet, cost, budget))
+        return architecture_within(self.supernet, self.objective.cost, self.objective.budget)
 
     def measures(self) -> dict[str, float]:
         """What to report beside the loss: the multiplier of a budget."""
@@ -190,10 +193,25 @@ class TwoPathUpdate(GradientUpdate):
     """Looks at two candidates of each choice, sampled by multinomial(p) (paper, section 3.2.2).
 
     After the step both architecture parameters are shifted by one offset that restores the sum of exp(alpha / T) of the
-    pair, so the probabilities of all other candidates stay what they were.
+    pair, so that the probabilities of all other candidates stay what they were. Arguments: :class:`GradientUpdate`.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from proxyless import Choice, Supernet, Zero
+        >>> from proxyless.cost import macs_table
+        >>> from proxyless.search.objective import BudgetLoss
+        >>> supernet = Supernet(nn.Sequential(Choice(linear=nn.Linear(4, 4), skip=Zero(), shortcut=True)))
+        >>> update = TwoPathUpdate(supernet, BudgetLoss(macs_table(supernet, (4,)), budget=10))
+        >>> batch = torch.randn(8, 4), torch.randint(4, (8,))  # held-out data
+        >>> result = update.step(batch, nn.functional.cross_entropy)
+        >>> result.outputs.shape
+        torch.Size([8, 4])
+        >>> update.architecture().choices  # 16 MACs are more than the budget
+        {'0': 'skip'}
     """
 
-    def look(self) -> SampledCandidates:
+    def sample_candidates(self) -> SampledCandidates:
         supernet = self.supernet
         # The floor only matters where one candidate has all the probability: a second one must still be drawn.
         p = supernet.probabilities().detach().double().clamp_min(1e-30) * supernet.mask
@@ -202,7 +220,7 @@ class TwoPathUpdate(GradientUpdate):
         active = torch.multinomial(between.double().cpu(), 1, generator=supernet.generator).squeeze(1)
         return SampledCandidates(pair, torch.ones_like(pair, dtype=torch.bool), active.to(p.device))
 
-    def after(self, before: Tensor, sampled: SampledCandidates) -> None:
+    def after_step(self, before: Tensor, sampled: SampledCandidates) -> None:
         alpha, t = self.supernet.alpha, self.supernet.temperature
         old, new = before.gather(1, sampled.support), alpha.gather(1, sampled.support)
         shift = (old / t).logsumexp(dim=1, keepdim=True) - (new / t).logsumexp(dim=1, keepdim=True)
@@ -210,9 +228,24 @@ class TwoPathUpdate(GradientUpdate):
 
 
 class AllPathUpdate(GradientUpdate):
-    """Looks at all candidates (authors: full_v2): time of N forward passes."""
+    """Looks at all candidates of each choice ("full_v2" in the authors' program).
 
-    def look(self) -> SampledCandidates:
+    A step takes the time of N forward passes, and the memory of one path. Arguments: :class:`GradientUpdate`.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from proxyless import Choice, Supernet
+        >>> from proxyless.search.objective import TaskOnly
+        >>> supernet = Supernet(nn.Sequential(Choice(a=nn.Linear(4, 3), b=nn.Linear(4, 3))))
+        >>> update = AllPathUpdate(supernet, TaskOnly(), learning_rate=0.01)
+        >>> before = supernet.alpha.detach().clone()
+        >>> result = update.step((torch.randn(8, 4), torch.randint(3, (8,))), nn.functional.cross_entropy)
+        >>> bool((supernet.alpha != before).any())
+        True
+    """
+
+    def sample_candidates(self) -> SampledCandidates:
         supernet = self.supernet
         p = supernet.probabilities().detach()
         active = torch.multinomial(p.double().cpu(), 1, generator=supernet.generator).squeeze(1).to(p.device)

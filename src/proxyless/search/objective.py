@@ -1,4 +1,4 @@
-"""Accuracy and cost made one loss (paper, section 3.3)."""
+"""The loss of the architecture parameters: the task's loss and a cost in one number (paper, section 3.3)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,15 @@ from proxyless.cost import Cost
 class Objective(Protocol):
     """What an architecture step minimises."""
 
-    cost: Cost | None
-    budget: float | None
+    @property
+    def cost(self) -> Cost | None:
+        """The cost that counts; None where none does."""
+        ...
+
+    @property
+    def budget(self) -> float | None:
+        """What the derived network may cost, in the unit of the cost; None for any cost."""
+        ...
 
     def loss(self, task_loss: Tensor, probabilities: Tensor) -> Tensor:
         """The loss of the architecture parameters.
@@ -55,28 +62,33 @@ class _Fixed:
 class TaskOnly(_Fixed):
     """The task's loss alone: a search that does not know the device."""
 
-    cost: Cost | None = None
-    budget: float | None = None
+    cost = None
+    budget = None
 
     def loss(self, task_loss: Tensor, probabilities: Tensor) -> Tensor:
         return task_loss
 
 
 class WeightedLoss(_Fixed):
-    """task loss + weight * E[cost]: Eq. 7 as it stands, without a budget; ``weight`` is lambda 2, per unit of cost."""
+    """The task's loss + weight * E[cost]: Eq. 7 as it stands, without a budget.
+
+    Args:
+        cost: what is weighed.
+        weight: lambda 2 of the paper, per unit of the cost.
+    """
+
+    budget = None
 
     def __init__(self, cost: Cost, weight: float) -> None:
-        self.cost: Cost | None = cost
-        self._cost = cost
-        self.budget: float | None = None
+        self.cost = cost
         self.weight = weight
 
     def loss(self, task_loss: Tensor, probabilities: Tensor) -> Tensor:
-        return task_loss + self.weight * self._cost.expected(probabilities)
+        return task_loss + self.weight * self.cost.expected(probabilities)
 
 
 class ScaledLoss(_Fixed):
-    """scale * task loss * (log E[cost] / log budget)^exponent: the form ``mul#log`` of the authors' program.
+    """Scale * task's loss * (log E[cost] / log budget)^exponent: the form ``mul#log`` of the authors' program.
 
     Args:
         cost: what is weighed.
@@ -94,21 +106,23 @@ class ScaledLoss(_Fixed):
                 f"the scaled loss needs costs above 1 {cost.unit}, got a budget of {budget:g} and a smallest cost of"
                 f" {cost.smallest():g}: give the cost in a smaller unit, or add the latency to the loss instead"
             )
-        self.cost: Cost | None = cost
-        self._cost = cost
-        self.budget: float | None = budget
+        self.cost = cost
+        self.budget = budget
         self.scale, self.exponent, self._reference = scale, exponent, math.log(budget)
 
     def loss(self, task_loss: Tensor, probabilities: Tensor) -> Tensor:
-        relative = self._cost.expected(probabilities).log() / self._reference
+        relative = self.cost.expected(probabilities).log() / self._reference
         return self.scale * task_loss * relative**self.exponent
 
 
 class CombinedLoss:
-    """Objectives one upon the other: each takes the loss of the one before for its task loss.
+    """Several objectives together: the loss of each is the task's loss for the next one.
 
-    With ``[BudgetLoss(latency, 2.0), BudgetLoss(parameters, 1e6)]`` both costs count. The first cost and budget are
-    those a derived network must keep.
+    With ``[BudgetLoss(latency, 2.0), BudgetLoss(parameters, 1e6)]`` both costs count. The derived network must keep the
+    budget of the first.
+
+    Args:
+        objectives: at least one.
     """
 
     def __init__(self, objectives: Sequence[Objective]) -> None:
@@ -135,12 +149,12 @@ class CombinedLoss:
 
 
 class BudgetLoss:
-    """task loss + weight * (E[cost] - budget) / budget: the form ``add#linear`` of the authors' program.
+    """The task's loss + weight * (E[cost] - budget) / budget: the form ``add#linear`` of the authors' program.
 
     The paper keeps the weight (lambda 2 in Eq. 7) fixed and leaves it to the user to find the one that ends at the
-    budget. With ``gain`` above 0 it is a multiplier that finds itself. With x = (E[cost] - budget) / budget after a
-    step, its lasting part grows by the factor exp(gain * x), so that it rests only where the expected cost is the
-    budget; the weight is that part times exp(damping * x), without which the two would swing about each other.
+    budget. With ``gain`` above 0 the weight adapts by itself. Let x = (E[cost] - budget) / budget after a step. A
+    lasting part of the weight is multiplied by exp(gain * x), so that it stays the same only where the expected cost is
+    the budget. The weight is that part times exp(damping * x); without this factor cost and weight would oscillate.
 
     Args:
         cost: what is bounded.
@@ -149,6 +163,15 @@ class BudgetLoss:
         gain: of the multiplier, per step; 0 keeps the weight fixed, as the paper does.
         damping: of the multiplier.
         limits: the multiplier's lasting part stays within these.
+
+    Example:
+        >>> import torch
+        >>> from proxyless.cost import CostTable
+        >>> cost = CostTable("ms", 1.0, {"block": {"small": 1.0, "large": 3.0}})
+        >>> objective = BudgetLoss(cost, budget=2.5, weight=0.1)
+        >>> probabilities = torch.tensor([[0.5, 0.5]])  # E[cost] is 1 + 2 ms
+        >>> objective.loss(torch.tensor(0.7), probabilities)  # 0.7 + 0.1 * (3 - 2.5) / 2.5
+        tensor(0.7200)
     """
 
     def __init__(
@@ -163,21 +186,19 @@ class BudgetLoss:
     ) -> None:
         if budget <= 0:
             raise ValueError(f"a budget is above 0 {cost.unit}, got {budget}")
-        self.cost: Cost | None = cost
-        self._cost = cost
-        self.budget: float | None = budget
-        self._budget = budget
+        self.cost = cost
+        self.budget = budget
         self.weight = self._lasting = weight
         self.gain = gain
         self.damping = damping
         self.limits = limits
 
     def loss(self, task_loss: Tensor, probabilities: Tensor) -> Tensor:
-        return task_loss + self.weight * (self._cost.expected(probabilities) - self._budget) / self._budget
+        return task_loss + self.weight * (self.cost.expected(probabilities) - self.budget) / self.budget
 
     def adapt(self, probabilities: Tensor) -> None:
         if self.gain > 0:
-            excess = float(self._cost.expected(probabilities)) / self._budget - 1
+            excess = float(self.cost.expected(probabilities)) / self.budget - 1
             low, high = self.limits
             self._lasting = min(max(self._lasting * math.exp(self.gain * excess), low), high)
             self.weight = self._lasting * math.exp(self.damping * min(excess, 1.0))

@@ -14,112 +14,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from proxyless.architecture import Architecture, architecture_of
-from proxyless.cost import Cost
+from proxyless.architecture import Architecture
 from proxyless.errors import ProxylessError
 from proxyless.files.checkpoints import load_optimizer
 from proxyless.modules.modes import batch_statistics
-from proxyless.search.blackbox import Path, Strategy
-from proxyless.search.budget import best_under_budget
+from proxyless.search.blackbox import Selection, Strategy
+from proxyless.search.budget import architecture_within
+from proxyless.search.limit import Limit
 from proxyless.search.reward import Reward
 from proxyless.search.steps import Criterion, Forward, StepResult, of_pairs
 from proxyless.supernet import Supernet
 from proxyless.tasks import Classification
 
-STATES = 4_000
-"""Most sums of costs a :class:`Limit` keeps apart at a choice."""
-
 Score = Callable[[Any, Any], float]
 """(outputs, targets) of a batch -> how good the outputs are, from 0 to 1."""
-
-
-class Limit:
-    """The networks whose cost is at most a budget, and how probable each candidate is among them.
-
-    Sampling and probabilities are by dynamic programming over the cost spent so far, so they take the same time however
-    few of the networks fit, and are exact where no more than 4,000 different sums occur. Otherwise costs are rounded up
-    to 1/4,000 of what the budget leaves above the cheapest network: the budget is kept all the same, and a network is
-    missed only when it lies within (choices / 4,000) of that.
-
-    Args:
-        cost: what is bounded, one row a choice.
-        budget: its bound, in the unit of ``cost``.
-
-    Raises:
-        ProxylessError: the cheapest network is above the budget.
-    """
-
-    def __init__(self, cost: Cost, budget: float) -> None:
-        if cost.smallest() > budget:
-            raise ProxylessError(
-                f"a budget of {budget:g} {cost.unit} cannot be met: the smallest network of this space costs"
-                f" {cost.smallest():.4g} {cost.unit}; raise the budget or choose a narrower space"
-            )
-        self.cost = cost
-        self.budget = budget
-        rows = [torch.tensor(list(row.values()), dtype=torch.float64) for row in cost.rows.values()]
-        self.shape = len(rows), max(map(len, rows))
-        excess = torch.full(self.shape, torch.inf, dtype=torch.float64)
-        for row, costs in enumerate(rows):
-            excess[row, : len(costs)] = costs - costs.min()
-        spare = budget - cost.smallest()
-        # What makes up the budget exactly must fit in it, whatever the order in which it is summed.
-        slack = 1e-9
-        self._next = _transitions(excess, spare + slack * budget)
-        if self._next is None:
-            self._next = _transitions((excess / spare * STATES - slack).ceil(), STATES)
-
-    def _completions(self, log_p: Tensor) -> list[Tensor]:
-        """For each choice the log probability, by candidate and state, that it is taken and the rest then fits.
-
-        ``log_p`` is (choices, candidates); each result is (candidates, states), see :func:`_transitions`.
-        """
-        assert self._next is not None
-        never = torch.full((1,), -torch.inf, dtype=log_p.dtype)
-        fits, tables = torch.zeros(1, dtype=log_p.dtype), []
-        for row in reversed(range(len(log_p))):
-            tables.append(log_p[row][:, None] + torch.cat([fits, never])[self._next[row]])
-            fits = tables[-1].logsumexp(dim=0)
-        return tables[::-1]
-
-    def probabilities(self, log_p: Tensor) -> Tensor:
-        """Probability of each candidate among the networks that fit; from log p without the limit, same shape."""
-        log_p = log_p.detach().double().cpu().requires_grad_()
-        # The derivative of a log partition function by a log weight is the probability of what it weighs.
-        with torch.enable_grad():
-            (p,) = torch.autograd.grad(self._completions(log_p)[0].logsumexp(dim=0), log_p)
-        return p
-
-    def sample(self, log_p: Tensor, count: int, generator: torch.Generator) -> Tensor:
-        """``count`` paths from p given that they fit, (count, choices)."""
-        assert self._next is not None
-        state = torch.zeros(count, dtype=torch.long)
-        path = []
-        for table, following in zip(self._completions(log_p.detach().double().cpu()), self._next, strict=True):
-            taken = torch.multinomial(table[:, state].T.softmax(dim=1), 1, generator=generator).squeeze(1)
-            path.append(taken)
-            state = following[taken, state]
-        return torch.stack(path, dim=1)
-
-
-def _transitions(excess: Tensor, capacity: float) -> list[Tensor] | None:
-    """For each choice the state that follows, by candidate and state; None where a choice has over STATES states.
-
-    A state is the sum of ``excess`` (choices, candidates) of the choices made before. The number after the last state
-    stands for more than ``capacity``. Past the last choice there is one state, "it fits".
-    """
-    spent, tables = torch.zeros(1, dtype=excess.dtype), []
-    for row in range(len(excess)):
-        total = spent + excess[row][:, None]
-        fits = total <= capacity
-        last = row == len(excess) - 1
-        following = torch.zeros(1, dtype=excess.dtype) if last else total[fits].unique()
-        if len(following) > STATES + 1:
-            return None
-        where = torch.zeros(total.shape, dtype=torch.long) if last else torch.searchsorted(following, total)
-        tables.append(torch.where(fits, where, len(following)))
-        spent = following
-    return tables
 
 
 class Policy:
@@ -172,7 +80,7 @@ class Policy:
         log_p = self.log_p()
         return log_p.exp() if self.limit is None else self.limit.probabilities(log_p).to(log_p)
 
-    def sample(self, count: int) -> list[Path]:
+    def sample(self, count: int) -> list[Selection]:
         """``count`` independent paths."""
         log_p = self.log_p()
         if self.limit is None:
@@ -182,19 +90,19 @@ class Policy:
             drawn = self.limit.sample(log_p, count, self.generator)
         return [tuple(path) for path in drawn.tolist()]
 
-    def one_hot(self, paths: Sequence[Path]) -> Tensor:
+    def one_hot(self, paths: Sequence[Selection]) -> Tensor:
         """The binary gates of ``paths``, (paths, choices, candidates)."""
         return torch.nn.functional.one_hot(torch.tensor(paths), self.alpha.shape[1]).to(self.alpha)
 
-    def score(self, paths: Sequence[Path]) -> Tensor:
-        """grad log p(path) by alpha for each path, (paths, choices, candidates).
+    def score(self, paths: Sequence[Selection]) -> Tensor:
+        """Gradient of log p(path) by alpha for each path, (paths, choices, candidates).
 
         Gates minus their expectation, over T, with a limit as without: either is an exponential family in alpha / T.
         """
         return (self.one_hot(paths) - self.probabilities()) / self.temperature()
 
 
-def policy_gradient(policy: Policy, paths: Sequence[Path], rewards: Sequence[float], baseline: float) -> Tensor:
+def policy_gradient(policy: Policy, paths: Sequence[Selection], rewards: Sequence[float], baseline: float) -> Tensor:
     """Estimate of the gradient of -E[R], (choices, candidates), from sampled paths (paper, Eq. 9 with a baseline)."""
     advantages = torch.tensor(rewards, dtype=torch.float64) - baseline
     return -(advantages.to(policy.alpha)[:, None, None] * policy.score(paths)).mean(dim=0)
@@ -231,7 +139,7 @@ class PolicyGradient:
         self.baseline: float | None = None
         self.optimizer = optimizer or torch.optim.Adam([policy.alpha], lr=learning_rate, betas=(0.0, 0.999))
 
-    def update(self, paths: Sequence[Path], rewards: Sequence[float]) -> None:
+    def update(self, paths: Sequence[Selection], rewards: Sequence[float]) -> None:
         """Move alpha by what sampled ``paths`` were worth, then the baseline.
 
         The baseline of a step is made of earlier steps' rewards: one that held the step's own would bias the gradient.
@@ -247,7 +155,7 @@ class PolicyGradient:
         alpha.grad = None
         self.baseline = self.baseline_decay * self.baseline + (1 - self.baseline_decay) * mean
 
-    def step_with(self, reward: Callable[[Path], float]) -> float:
+    def step_with(self, reward: Callable[[Selection], float]) -> float:
         """One update where ``reward`` says what a path is worth, from a table for instance; the mean reward."""
         paths = self.policy.sample(self.samples)
         rewards = [reward(path) for path in paths]
@@ -265,9 +173,9 @@ class PolicyGradient:
 
 
 class ReinforceUpdate(PolicyGradient):
-    """Proxyless-R: an architecture step like those of :mod:`.gradient`, from rewards of networks run forward only.
+    """The update rule of Proxyless-R: it learns from rewards of networks that are run forward only.
 
-    Weights stay as they are, buffers too. Memory is that of one network without a graph.
+    Weights and buffers stay as they are. A step takes the memory of one network without a graph.
 
     Args:
         supernet: whose ``alpha`` is moved.
@@ -280,6 +188,19 @@ class ReinforceUpdate(PolicyGradient):
     Raises:
         ProxylessError: the reward's cost is of another space, or no network keeps the budget of a limited search.
         ValueError: ``limited`` with a reward that has no budget.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from proxyless import Choice, Supernet, Zero
+        >>> from proxyless.cost import macs_table
+        >>> from proxyless.search.reward import LatencyReward
+        >>> net = nn.Sequential(Choice(linear=nn.Linear(4, 4), skip=Zero(), shortcut=True), nn.Linear(4, 2))
+        >>> supernet = Supernet(net)
+        >>> update = ReinforceUpdate(supernet, LatencyReward(macs_table(supernet, (4,)), target=20), samples=4)
+        >>> result = update.step((torch.randn(8, 4), torch.randint(2, (8,))), nn.functional.cross_entropy)
+        >>> list(update.measures())
+        ['baseline']
     """
 
     def __init__(
@@ -319,7 +240,7 @@ class ReinforceUpdate(PolicyGradient):
         """
         seen: list[tuple[Any, Any]] = []
 
-        def run(path: Path) -> float:
+        def run(path: Selection) -> float:
             self.supernet.path = path
             seen[:] = [forward(self.supernet, batch)]
             return self.reward(self.score(*seen[0]), path)
@@ -335,10 +256,7 @@ class ReinforceUpdate(PolicyGradient):
 
     def architecture(self) -> Architecture:
         """The most probable architecture that keeps the reward's budget, if it has one (see :mod:`.budget`)."""
-        cost, budget = self.reward.cost, self.reward.budget
-        if cost is None or budget is None:
-            return architecture_of(self.supernet)
-        return architecture_of(self.supernet, best_under_budget(self.supernet, cost, budget))
+        return architecture_within(self.supernet, self.reward.cost, self.reward.budget)
 
 
 @dataclass(frozen=True)
@@ -371,7 +289,7 @@ def reinforce_replayed(policy: Policy, settings: Replay | None = None) -> Strate
     from the policy itself, within its limit.
     """
     settings = settings or Replay()
-    known: dict[Path, float] = {}
+    known: dict[Selection, float] = {}
     optimizer = torch.optim.Adam([policy.alpha], lr=settings.learning_rate, betas=(0.0, 0.999))
     idle = 0
     while True:

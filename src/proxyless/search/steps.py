@@ -20,15 +20,17 @@ Steps 2 to 5 come again until the search ends. Randomness is drawn from ``supern
 checkpoint, so that a search that goes on draws what it would have drawn.
 
 Inside of ``step`` a rule by gradients (:class:`~proxyless.search.gradient.GradientUpdate`) has three hooks, called in
-this order and once a step but for the second; C is the number of choices, m the most candidates looked at:
+this order. C is the number of choices, m the number of candidates that the step looks at, N the most candidates of a
+choice:
 
-- ``look()`` -> :class:`~proxyless.search.gradient.SampledCandidates` of shapes (C, m), (C, m) and (C,): the candidates
-  that count in this step, and the active one among them. It may draw from ``supernet.generator``; no path is set yet.
-- ``gating(row, sampled, gates)`` for each choice, where ``gates`` (m,) is the row of that choice in the graph: how the
-  choice mixes its candidates in the forward pass, such that the backward pass gives each gate its gradient.
-- ``after(before, sampled)``, once the optimizer has stepped: ``before`` is what ``supernet.alpha`` was, of the same
-  shape. What was not looked at, and rows of choices that did not run, have been put back by then. A rule that
-  renormalises does so here.
+- ``sample_candidates()``, once, returns :class:`~proxyless.search.gradient.SampledCandidates` of shapes (C, m), (C, m)
+  and (C,): the candidates that count in this step, and the active one among them. It may draw from
+  ``supernet.generator``; no path is set yet.
+- ``gating(row, sampled, gates)``, once for each choice, returns how it mixes its candidates in the forward pass, such
+  that the backward pass gives each gate its gradient. ``gates`` (m,) is the row of that choice in the graph.
+- ``after_step(before, sampled)``, once, after the optimizer's step: ``before`` (C, N) is what ``supernet.alpha`` was.
+  Candidates that the step did not look at, and choices that did not run, have their former values again by then. A rule
+  that renormalises does so here.
 """
 
 from __future__ import annotations

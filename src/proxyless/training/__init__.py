@@ -1,0 +1,1 @@
+"""A compact network is trained for its task, and evaluated."""
