@@ -125,7 +125,7 @@ class Supernet(nn.Module):
         self._temperature = float(temperature)
 
     def logits(self) -> Tensor:
-        """Logits alpha / T, whose softmax is the probabilities, (choices, candidates), minus infinity at the padding."""
+        """Logits alpha / T, whose softmax are the probabilities: (choices, candidates), -infinity at the padding."""
         return (self.alpha / self.temperature).masked_fill(~self.mask, -torch.inf)
 
     def probabilities(self) -> Tensor:
