@@ -20,8 +20,7 @@ import torch
 
 from proxyless import files, spaces, zoo
 from proxyless.architecture import Architecture
-from proxyless.bundle import results
-from proxyless.bundle import runner as bundle_runner
+from proxyless.bundle import program, results
 from proxyless.cli import output
 from proxyless.data import published, sources
 from proxyless.errors import ProxylessError
@@ -33,13 +32,13 @@ from proxyless.job.resolved import with_lengths
 from proxyless.job.run_folder import RunFolder
 from proxyless.job.seconds import timed
 from proxyless.job.stages import delivery
-from proxyless.latency.cache import Store
+from proxyless.latency.cache import RoundsCache
 from proxyless.latency.calibration import predictions
 from proxyless.latency.device import device
 from proxyless.latency.predict.kernels import kernels
 from proxyless.latency.predict.model import LatencyModel, Measured
 from proxyless.latency.table import LatencyTable
-from proxyless.latency.timing.statistics import Effort, Round, missing
+from proxyless.latency.timing.statistics import Effort, Round, conditions, intervals, missing
 from proxyless.report import write_report
 from proxyless.search.gradient import TwoPathUpdate
 from proxyless.search.loop import SearchLoop
@@ -125,8 +124,8 @@ def _newer(config: dict[str, Any]) -> dict[str, Any]:
     return config | {"name": "MobileNetV3", "final_expand_layer": None}
 
 
-def _store(root: Path) -> Store:
-    return Store(root / "store", device("cpu-torch"))
+def _store(root: Path) -> RoundsCache:
+    return RoundsCache(root / "store", device("cpu-torch"))
 
 
 @cache
@@ -371,13 +370,12 @@ def _photo(root: Path) -> None:
     next(iter(images.loader("train", batch_size=4)))
 
 
-def _runner(root: Path) -> None:
+def _program(root: Path) -> None:
     """Of the program that goes to another device with a bundle."""
     try:
-        manifest, _ = bundle_runner.read_manifest(root / "bundle")
-        for item in [*manifest["operators"].values(), *manifest["networks"]]:
-            assert isinstance(item["file"], str)
-    except (bundle_runner.Mistake, OSError) as error:
+        bundle = program.read_bundle(root / "bundle")
+        assert all(model.file.is_file() for model in (*bundle.operators.values(), *bundle.networks.values()))
+    except OSError as error:
         raise ProxylessError(str(error)) from None
 
 
@@ -385,14 +383,14 @@ def _rounds(root: Path) -> None:
     path = root / "results.rounds.jsonl"
     setup = json.loads((SAMPLES / path.name).read_text().splitlines()[0])
     try:
-        record = bundle_runner.Record(path, setup)
+        rounds = program.take_up(path, setup)
         models = dict.fromkeys(json.loads((SAMPLES / "results.json").read_text())["times"])
         effort = Effort(1, 1.0, 0.02, 1.0, 1)
-        if missing(models, record.rounds, effort):  # would be measured first
+        if missing(models, rounds, effort):  # would be measured first
             return
-        found, about = bundle_runner.evaluated(models, record, effort)
+        found, about = intervals(models, rounds, effort)[0], conditions(models, rounds, effort)
         _finite(*(value for interval in found.values() for value in dataclasses.astuple(interval)), about.seconds)
-    except (bundle_runner.Mistake, OSError) as error:
+    except OSError as error:
         raise ProxylessError(str(error)) from None
 
 
@@ -410,7 +408,7 @@ DOORS = (
     Door("results of a bundle", "results.json", TREE, _results),
     Door("manifest of a bundle", "bundle/manifest.json", TREE, _timings, 0.5),
     Door("times as CSV", "times.csv", BYTES, _timings, 0.5),
-    Door("bundle's program: manifest", "bundle/manifest.json", TREE, _runner),
+    Door("bundle's program: manifest", "bundle/manifest.json", TREE, _program),
     Door("bundle's program: rounds", "results.rounds.jsonl", LINES, _rounds),
     Door("network file, older form", "older.config", TREE, _official("older.config"), 2),
     Door("network file, newer form", "newer.config", TREE, _official("newer.config")),

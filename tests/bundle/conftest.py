@@ -7,39 +7,19 @@ import json
 
 import numpy as np
 import pytest
-from small_bundle import SMALLEST
+from small_bundle import BATCH, NETWORKS, smallest_space
 
 from proxyless.bundle.writing import write_bundle
-from proxyless.job.settings import Settings
 
 FIXED_MS = 0.03
 
 
-class Notes:
-    """A reporter that keeps the shares it is told."""
-
-    def __init__(self):
-        self.shares = []
-
-    def stage(self, name):
-        self.name = name
-
-    def advance(self, done, total, metrics):
-        self.shares.append(done / total)
-
-    def note(self, text):
-        raise AssertionError(text)
-
-    def close(self):
-        pass
-
-
 @pytest.fixture(scope="session")
 def written(tmp_path_factory):
-    """A bundle, its manifest as written, and the course of its writing."""
-    out, notes = tmp_path_factory.mktemp("bundles") / "bundle", Notes()
-    write_bundle(Settings().replace(SMALLEST), out, classes=3, channels=1, size=8, reporter=notes)
-    return out, json.loads((out / "manifest.json").read_text()), notes
+    """A bundle, its manifest as written, and the shares that were told while it was written."""
+    out, shares = tmp_path_factory.mktemp("bundles") / "bundle", []
+    write_bundle(smallest_space(), out, batch=BATCH, networks=NETWORKS, advance=shares.append)
+    return out, json.loads((out / "manifest.json").read_text()), shares
 
 
 @pytest.fixture

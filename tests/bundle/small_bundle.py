@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-SMALLEST = {
-    "space.width": 0.25,
-    "space.depths": [2, 1, 1, 1, 1, 1],
-    "space.kernels": [3],
-    "space.expansions": [1, 2],
-    "measure.networks": 6,
-    "measure.batch": 2,
-}
+from proxyless import spaces
+
+BATCH, NETWORKS = 2, 6
+
+
+def smallest_space():
+    arguments = {"width": 0.25, "depths": [2, 1, 1, 1, 1, 1], "kernels": [3], "expansions": [1, 2]}
+    return spaces.make("mobilenet", arguments | {"classes": 3, "channels": 1, "image_size": 8})
 
 
 def first_operator(values):

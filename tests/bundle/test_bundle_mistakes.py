@@ -10,7 +10,7 @@ import pytest
 from small_bundle import first_operator, networks_only
 
 from proxyless import ProxylessError
-from proxyless.bundle.writing import table_from_results
+from proxyless.bundle.tables import table_from_results
 
 
 def test_results_of_this_bundle_are_told_from_those_of_another(timed, written, tmp_path):
@@ -94,7 +94,7 @@ def with_an_unknown_space(values):
 
 def nothing_of_ours(values):
     values.clear()
-    return "not the results of a bundle; it is run.py"
+    return "not the results of a bundle; it is run.pyz"
 
 
 SPOILED = [
@@ -140,7 +140,7 @@ def test_a_file_that_is_no_results_is_refused(content, message, tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("run.py,1.0", "line 2: the bundle has no model called run.py"),
+        ("run.pyz,1.0", "line 2: the bundle has no model called run.pyz"),
         ("networks/network-000.onnx", "line 2 must be a file's name and its ms"),
         ("networks/network-000.onnx,fast", "line 2 must be a file's name and its ms"),
         ("networks/network-000.onnx,", "line 2 must be a file's name and its ms"),

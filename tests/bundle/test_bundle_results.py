@@ -7,7 +7,9 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from small_bundle import first_operator, networks_only
@@ -15,12 +17,11 @@ from small_bundle import first_operator, networks_only
 from proxyless import spaces
 from proxyless.architecture import Architecture
 from proxyless.bundle.readme import README
-from proxyless.bundle.writing import table_from_results
-from proxyless.job.objects import supernet as supernet_of
-from proxyless.job.settings import Settings
+from proxyless.bundle.tables import table_from_results
 from proxyless.latency.device import device
 from proxyless.latency.measure import measure_table
 from proxyless.latency.timing.statistics import Effort
+from proxyless.supernet import Supernet
 
 
 def test_the_table_holds_the_times_of_the_results(timed):
@@ -51,7 +52,7 @@ def test_the_table_is_corrected_by_the_whole_networks(timed):
 def test_the_table_is_of_the_operators_and_networks_that_measuring_here_takes(timed):
     path, values = timed
     space = spaces.make(values["manifest"]["space"]["name"], values["manifest"]["space"]["arguments"])
-    supernet = supernet_of(Settings(), space)
+    supernet = Supernet(space.network())
     effort = Effort(rounds=1, burst_ms=0.05, limit_s=0, loadings=1)
     here = measure_table(supernet, space.input_shape, device("cpu", batch=2), effort=effort, networks=6)
     there = table_from_results(path)
@@ -141,3 +142,16 @@ def test_a_table_is_adapted_to_whole_networks_alone(timed, tmp_path):
     assert all(entry.measured == (entry.operator is None) for entry in entries)
     assert all(entry.low_ms < entry.ms < entry.high_ms for entry in entries if entry.operator)
     adapted.save(tmp_path / "table.json")
+
+
+OLDER = Path(__file__).parent.parent / "versions" / "0.1.0" / "bundle"
+
+
+def test_a_bundle_of_version_0_1_0_still_runs_with_its_own_program_and_its_results_are_read(tmp_path):
+    shutil.copytree(OLDER, tmp_path / "bundle")
+    quick = ["--rounds", "3", "--loadings", "1", "--burst-ms", "0.1", "--limit-s", "0", "--out", "results.json"]
+    command = [sys.executable, "-E", "bundle/run.py", *quick]
+    subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+    table = table_from_results(tmp_path / "results.json", tmp_path / "bundle")
+    assert table.networks
+    assert table.conditions["rounds"] >= 3

@@ -30,7 +30,7 @@ def written(tmp_path_factory):
 @pytest.fixture(scope="module")
 def timed(written, tmp_path_factory):
     out = tmp_path_factory.mktemp("results") / "results.json"
-    command = [sys.executable, written / "run.py", *QUICK, "--name", "board", "--out", out]
+    command = [sys.executable, written / "run.pyz", *QUICK, "--name", "board", "--out", out]
     subprocess.run(command, check=True, capture_output=True)
     return out
 
@@ -142,7 +142,7 @@ def test_a_mistake_is_one_line(arguments, message, tmp_path, monkeypatch, capsys
 def test_a_known_table_is_adapted_to_a_few_networks(written, timed, tmp_path, capsys):
     known, times = tmp_path / "known.json", tmp_path / "networks.json"
     assert main(["measure", "--from", str(timed), "--out", str(known), "--quiet"]) == 0
-    command = [sys.executable, written / "run.py", *QUICK, "--networks-only", "--out", times]
+    command = [sys.executable, written / "run.pyz", *QUICK, "--networks-only", "--out", times]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert "0 operators and 4 networks" in printed
     assert "--adapt" in printed

@@ -69,7 +69,7 @@ def main() -> None:
     bundle = command("bundle", *space, *size, "--measure-networks", "4", "--out", "bundle", "--quiet")
     subprocess.run(bundle, check=True)
     timed = ["--rounds", "3", "--loadings", "1", "--limit-s", "1", "--name", "board", "--out", "results.json"]
-    subprocess.run([sys.executable, "bundle/run.py", *timed], check=True)
+    subprocess.run([sys.executable, "bundle/run.pyz", *timed], check=True)
     results = json.loads(Path("results.json").read_text())
     rows = [f"{name}.onnx,{found['ms']:.6f}" for name, found in results["times"].items()]
     Path("times.csv").write_text("file,ms\n" + "\n".join(rows) + "\n")

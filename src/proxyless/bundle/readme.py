@@ -14,12 +14,12 @@ Copy this folder to the device as a whole, and let nothing else run there meanwh
 Python 3.10 or later and ONNX Runtime are needed (`pip install onnxruntime` brings numpy along), nothing else:
 
 ```sh
-python run.py --threads 1 --out results.json
+python run.pyz --threads 1 --out results.json
 ```
 
 It takes one or two minutes, or longer where networks are slow. Every round is kept in `results.rounds.jsonl`: after a
 stop, or a kill, the same command goes on from there, and once it has finished, it makes the intervals narrower that are
-still wide. `--name` is what the device will be called; `python run.py --help` lists the rest. All models are in memory
+still wide. `--name` is what the device will be called; `python run.pyz --help` lists the rest. All models are in memory
 at once: where that is too much, write the bundle with a smaller `--measure-networks`.
 
 `--providers xnnpack cpu` chooses among the execution providers that your ONNX Runtime was built with (`xnnpack`,
@@ -76,7 +76,7 @@ The loop over rounds is outside, so that a slow spell of the device falls on all
 ## With a few networks alone
 
 Where tables of the same space on other devices are at hand, ten to fifty of the whole networks are enough:
-`python run.py --networks-only`, or a CSV file of `networks/` alone, and
+`python run.pyz --networks-only`, or a CSV file of `networks/` alone, and
 
 ```sh
 proxyless measure --from results.json --adapt cpu.json pixel1.json --out table.json

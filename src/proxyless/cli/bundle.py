@@ -1,4 +1,4 @@
-"""Write a space as ONNX files and one Python file that times them on a device without this package."""
+"""Write a space as ONNX files and the program that times them on a device without this package."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> Answer:
     settings = options.chosen(parsed)
-    from proxyless.bundle.writing import write_bundle
+    from proxyless.job import bundles
     from proxyless.job.progress import shown
 
     with shown(quiet=parsed.quiet) as reporter:
-        manifest = write_bundle(
+        manifest = bundles.bundle(
             settings,
             parsed.out,
             **options.image_format(parsed, settings),
@@ -41,7 +41,7 @@ def run(parsed: argparse.Namespace) -> Answer:
     lines = [
         ("operators", f"{len(manifest.operators)} distinct at {len(manifest.candidates)} choices"),
         ("networks", str(len(manifest.networks))),
-        ("bundle", f"{parsed.out}: on the device, python run.py --out results.json"),
+        ("bundle", f"{parsed.out}: on the device, python run.pyz --out results.json"),
     ]
     value = {
         "bundle": parsed.out,

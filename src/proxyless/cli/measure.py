@@ -22,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "measured elsewhere", "timings of what `proxyless bundle` wrote, on another device"
     )
-    text = "Timings of a bundle: results.json of its run.py, or a CSV file with the columns file and ms. Replaces every"
+    text = (
+        "Timings of a bundle: results.json of its run.pyz, or a CSV file with the columns file and ms. Replaces every"
+    )
     text += " setting above."
     group.add_argument("--from", dest="results", type=Path, metavar="RESULTS", help=text)
     text = "Folder of the bundle that was timed. Needed for a CSV file."
@@ -62,11 +64,11 @@ def _elsewhere(parsed: argparse.Namespace) -> Answer:
         raise ProxylessError(
             f"{options.flag(others[0])} does not go with --from: space and device are those of the results"
         )
-    from proxyless.bundle.writing import measured_elsewhere
+    from proxyless.job import bundles
     from proxyless.job.progress import shown
 
     with shown(quiet=parsed.quiet) as reporter:
-        table = measured_elsewhere(
+        table = bundles.table(
             parsed.results, parsed.out, bundle=parsed.bundle, known=parsed.adapt or (), reporter=reporter
         )
     return of_table(table, parsed.out)

@@ -11,7 +11,7 @@ from torch import nn
 
 from proxyless.architecture import architecture_of, derive, indices
 from proxyless.latency import identity
-from proxyless.latency.cache import Store
+from proxyless.latency.cache import RoundsCache
 from proxyless.latency.calibration import calibrated
 from proxyless.latency.device import Device
 from proxyless.latency.operators import Layout, layout, spread_paths
@@ -105,7 +105,7 @@ def measure_table(
     with timing_session(device) as session:
         effort = session.effort(effort or Effort())
         found = layout(supernet, shapes)
-        store = Store(cache, device) if cache else None
+        store = RoundsCache(cache, device) if cache else None
         history = _rounds_of(found, store.load()) if store else []
         unknown = set(missing(list(found.operators), history, effort))
         stored, _ = intervals([key for key in found.operators if key not in unknown], history, effort)

@@ -22,10 +22,10 @@ CALM = Round({"a": 1.0}, 0.0)
 def test_a_round_that_was_held_up_does_not_count(what):
     rounds = [CALM] * 4 + [Round({"a": 1.0}, 0.0, held=what)]
     assert undisturbed(rounds) == [True] * 4 + [False]
-    told = conditions(["a"], rounds, Effort(rounds=4), before=0, seconds=1.0)
+    told = conditions(["a"], rounds, Effort(rounds=4))
     assert told.disturbed == 1
     assert not told.busy
-    told = conditions(["a"], rounds[4:], Effort(rounds=4), before=0, seconds=1.0)
+    told = conditions(["a"], rounds[4:], Effort(rounds=4))
     assert len(told.warnings()) == 1 + bool(not (what.throttled or what.throttled_s))
     assert undisturbed([Round({"a": 1.0}, 0.0, held=Held(stolen=0.01))]) == [True]
 

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from proxyless.latency.timing.clock import Stopwatch
 from proxyless.latency.timing.interruptions import HoldUps
 from proxyless.latency.timing.statistics import (
     LEAST,
@@ -66,10 +67,10 @@ def time_interleaved(
     Returns:
         the interval of every module, and the conditions of the rounds measured now.
     """
-    started = time.perf_counter()
     effort = replace(effort, loadings=1)
     if not modules:
-        return {}, conditions((), (), effort, before=0, seconds=0.0)
+        return {}, conditions((), (), effort)
+    watch = Stopwatch()
     burst_ms = max(effort.burst_ms, 10 * effort.burst_ms / len(modules))
     repeats = {name: _repeats(module, burst_ms) for name, module in modules.items()}
     rounds = list(history)
@@ -80,7 +81,7 @@ def time_interleaved(
     try:
         while True:
             unfinished = missing(modules, rounds, effort)
-            seconds = time.perf_counter() - started
+            seconds = watch.seconds()
             advance(_share_of_rounds(unfinished, len(rounds) - before, seconds, effort))
             seen = counts(rounds, modules)
             if not unfinished or (seconds > effort.limit_s and min(seen.values()) >= LEAST):
@@ -92,14 +93,13 @@ def time_interleaved(
             times = {name: _times(modules[name], repeats[name]) for name in unfinished}
             bursts = {name: float(np.median(ms)) for name, ms in times.items()}
             stopped_s = sum(_stopped_ms(ms) for ms in times.values()) / 1000
-            rounds.append(Round(bursts, load.other_cores(), held=held.until_now(stopped_s)))
+            rounds.append(Round(bursts, load.other_cores(), held=held.until_now(stopped_s), seconds=watch.lap()))
             on_round(rounds[-1])
     finally:
         if collecting:
             gc.enable()
     advance(1.0)
-    seconds = time.perf_counter() - started
-    return intervals(modules, rounds, effort)[0], conditions(modules, rounds, effort, before=before, seconds=seconds)
+    return intervals(modules, rounds, effort)[0], conditions(modules, rounds, effort, before=before)
 
 
 def _share_of_rounds(unfinished: Sequence[str], rounds: int, seconds: float, effort: Effort) -> float:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from proxyless.latency.timing.clock import Stopwatch
 from proxyless.latency.timing.statistics import (
     LEAST,
     Conditions,
@@ -42,7 +43,7 @@ class Loading(Protocol):
 
 
 def time_loadings(
-    names: Sequence[str],
+    names: Collection[str],
     load: Loading,
     effort: Effort,
     *,
@@ -62,13 +63,13 @@ def time_loadings(
     Returns:
         the interval of every module, and the conditions of the rounds measured now.
     """
-    started = time.perf_counter()
+    watch = Stopwatch()
     rounds = list(history)
     before = len(rounds)
     done = 0
     while names and done < MOST * effort.loadings:
         unfinished = missing(names, rounds, effort)
-        seconds = time.perf_counter() - started
+        seconds = watch.seconds()
         if not unfinished or (seconds >= effort.limit_s and min(counts(rounds, names).values()) >= LEAST):
             break
         left = max(0.0, effort.limit_s - seconds) / max(1, effort.loadings - done)
@@ -79,7 +80,7 @@ def time_loadings(
         loading = f"{time.time_ns():x}"
 
         def keep(one: Round, loading: str = loading) -> None:
-            rounds.append(replace(one, loading=loading))
+            rounds.append(replace(one, loading=loading, seconds=watch.lap()))
             on_round(rounds[-1])
 
         def show(share: float, done: int = done) -> None:
@@ -89,8 +90,7 @@ def time_loadings(
         done += 1
     advance(1.0)
     found = intervals(names, rounds, effort)[0] if names else {}
-    seconds = time.perf_counter() - started
-    return found, conditions(names, rounds, effort, before=before, seconds=seconds)
+    return found, conditions(names, rounds, effort, before=before)
 
 
 def _share_of_loadings(asked: float) -> float:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,12 +85,14 @@ class Round:
         other_cores: that other programs used meanwhile; None where unknown.
         loading: which loading of the modules was timed.
         held: what else held the process up meanwhile.
+        seconds: since the round before, or since the timing began.
     """
 
     bursts: Mapping[str, float]
     other_cores: float | None = None
     loading: str = ""
     held: Held = Held()
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def narrow(interval: Interval, effort: Effort) -> bool:
     return interval.high_ms - interval.low_ms <= 2 * effort.width * interval.ms
 
 
-def missing(names: Mapping[str, Any] | Sequence[str], rounds: Sequence[Round], effort: Effort) -> list[str]:
+def missing(names: Collection[str], rounds: Sequence[Round], effort: Effort) -> list[str]:
     """Which of ``names`` need more rounds: too few loadings with enough undisturbed ones, or a wide interval."""
     kept = [r for r, good in zip(rounds, undisturbed(rounds), strict=True) if good]
     enough = [
@@ -201,9 +203,7 @@ def _typical(ratios: Any) -> float:
     return float(np.median(timed)) if len(timed) >= WHOLE else 1.0
 
 
-def intervals(
-    names: Mapping[str, Any] | Sequence[str], rounds: Sequence[Round], effort: Effort
-) -> tuple[dict[str, Interval], bool]:
+def intervals(names: Collection[str], rounds: Sequence[Round], effort: Effort) -> tuple[dict[str, Interval], bool]:
     """Lower quartile over the undisturbed rounds of a loading, its mean over the loadings, and the 95 % interval.
 
     Of one loading the interval is that under resampling of its rounds. Of several it is that of the mean of what they
@@ -229,10 +229,8 @@ def intervals(
     return _over_loadings(loadings), busy
 
 
-def conditions(
-    names: Mapping[str, Any] | Sequence[str], rounds: Sequence[Round], effort: Effort, *, before: int, seconds: float
-) -> Conditions:
-    """What the machine was like in the rounds from number ``before`` on, which took ``seconds``."""
+def conditions(names: Collection[str], rounds: Sequence[Round], effort: Effort, *, before: int = 0) -> Conditions:
+    """Sum up what the machine was like in the rounds from number ``before`` on."""
     found, busy = intervals(names, rounds, effort) if names else ({}, False)
     now = rounds[before:]
     loads = [r.other_cores for r in now if r.other_cores is not None]
@@ -240,7 +238,7 @@ def conditions(
         rounds=len(now),
         disturbed=len(now) - sum(undisturbed(rounds)[before:]),
         other_cores=round(float(np.mean(loads)), 3) if loads else None,
-        seconds=round(seconds, 2),
+        seconds=round(sum(r.seconds for r in now), 2),
         wide=sum(not narrow(interval, effort) for interval in found.values()),
         busy=busy,
         quota=cpu_quota(),
@@ -251,7 +249,7 @@ def conditions(
     )
 
 
-def counts(rounds: Sequence[Round], names: Mapping[str, Any] | Sequence[str]) -> dict[str, int]:
+def counts(rounds: Sequence[Round], names: Collection[str]) -> dict[str, int]:
     """Rounds that each of ``names`` was in."""
     return {name: sum(name in r.bursts for r in rounds) for name in names}
 

@@ -1,14 +1,14 @@
-"""The one file that times a bundle, where nothing of ours is installed."""
+"""The program that times a bundle, where nothing of ours is installed."""
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +17,14 @@ import pytest
 import torch
 from torch import nn
 
-from proxyless import Zero
-from proxyless.bundle import runner as bundle_runner
-from proxyless.bundle.writing import runner_source
+from proxyless import ProxylessError, Zero
+from proxyless.bundle import application, program
 from proxyless.export.onnx import to_onnx
 from proxyless.latency.timing.interleaved import METHOD
 from proxyless.machine.system import machine, usable_cores
 
 QUICK = ["--rounds", "3", "--loadings", "1", "--burst-ms", "0.1", "--limit-s", "0"]
+ENDLESS = ["--burst-ms", "0.1", "--rounds", "1000000", "--loadings", "1", "--limit-s", "100"]
 NEEDED = (
     "numpy numpy.libs onnxruntime onnxruntime.libs flatbuffers google packaging sympy mpmath coloredlogs humanfriendly"
 )
@@ -62,7 +62,7 @@ def write(folder: Path) -> Path:
         "networks": [network | {"choices": {}}],
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    (folder / "run.py").write_text(runner_source())
+    application.write(folder / "run.pyz")
     return folder
 
 
@@ -73,7 +73,7 @@ def bundle(tmp_path):
 
 @pytest.fixture(scope="module")
 def bare_python(tmp_path_factory):
-    """The interpreter of a virtual environment with numpy and ONNX Runtime alone."""
+    """The interpreter of a virtual environment with numpy and ONNX Runtime alone, whatever PYTHONPATH says."""
     folder = tmp_path_factory.mktemp("bare")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     only = folder / "only"
@@ -84,33 +84,28 @@ def bare_python(tmp_path_factory):
             (only / name).symlink_to(installed / name)
     (site,) = (folder / "venv").glob("lib/python*/site-packages")
     (site / "only.pth").write_text(f"{only}\n")
-    return folder / "venv" / "bin" / "python"
+    return [folder / "venv" / "bin" / "python", "-E"]
 
 
 def run(*arguments) -> int:
-    return bundle_runner.main([*map(str, arguments)])
+    return program.main([*map(str, arguments)])
+
+
+def wait_for_rounds(record: Path, count: int) -> None:
+    """At most a minute."""
+    until = time.monotonic() + 60
+    while not (record.exists() and record.read_text().count("\n") > count) and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 def times_of(path: Path) -> dict:
     return json.loads(path.read_text())["times"]
 
 
-def test_the_runner_is_one_file_that_imports_nothing_of_ours_and_defines_each_name_once():
-    tree = ast.parse(runner_source(), feature_version=(3, 10))
-    modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    modules |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    outside = {name.split(".")[0] for name in modules} - set(sys.stdlib_module_names)
-    assert outside == {"numpy", "onnxruntime"}
-    defined = Counter(n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef))
-    defined.update(t.id for n in tree.body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name))
-    assert max(defined.values()) == 1
-    assert {"time_interleaved", "undisturbed", "main"} <= set(defined)
-
-
 def test_it_runs_where_there_is_no_torch_and_nothing_of_ours(bundle, bare_python):
     for name in ("torch", "proxyless"):
-        assert subprocess.run([bare_python, "-c", f"import {name}"], capture_output=True).returncode == 1
-    command = [bare_python, "run.py", *QUICK, "--name", "board", "--out", "found/results.json"]
+        assert subprocess.run([*bare_python, "-c", f"import {name}"], capture_output=True).returncode == 1
+    command = [*bare_python, "run.pyz", *QUICK, "--name", "board", "--out", "found/results.json"]
     done = subprocess.run(command, cwd=bundle, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "3 operators and 1 networks" in done.stdout
@@ -125,29 +120,48 @@ def test_it_runs_where_there_is_no_torch_and_nothing_of_ours(bundle, bare_python
 
 
 def test_without_numpy_it_says_what_to_install(bundle, bare_python):
-    done = subprocess.run([bare_python, "-S", "run.py"], cwd=bundle, capture_output=True, text=True)
+    done = subprocess.run([*bare_python, "-S", "run.pyz"], cwd=bundle, capture_output=True, text=True)
     assert done.returncode == 2
     assert "pip install numpy onnxruntime" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
+def test_it_needs_neither_the_site_packages_nor_a_folder_for_temporary_files(bundle, bare_python, tmp_path):
+    """Nor to be started in its own folder."""
+    only = bare_python[0].parent.parent.parent / "only"
+    nowhere = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(tmp_path / "missing"))
+    command = [bare_python[0], "-S", "bundle/run.pyz", *QUICK, "--networks-only", "--out", "here.json"]
+    environment = os.environ | nowhere | {"PYTHONPATH": str(only)}
+    done = subprocess.run(command, cwd=bundle.parent, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert set(times_of(bundle.parent / "here.json")) == {"network-000"}
+
+
+def test_a_signal_ends_it_with_one_line_and_keeps_the_rounds(bundle, bare_python):
+    record = bundle / "results.rounds.jsonl"
+    running = subprocess.Popen([*bare_python, "run.pyz", *ENDLESS], cwd=bundle, stderr=subprocess.PIPE, text=True)
+    wait_for_rounds(record, 3)
+    running.send_signal(signal.SIGTERM)
+    _, errors = running.communicate(timeout=30)
+    assert running.returncode == 128 + signal.SIGTERM
+    assert errors.splitlines()[-1] == "stopped; the same command goes on from here"
+    assert record.read_text().count("\n") > 3
+
+
 def test_after_a_kill_the_same_command_goes_on(bundle, bare_python):
     out, record = bundle / "results.json", bundle / "results.rounds.jsonl"
-    endless = [bare_python, "run.py", "--burst-ms", "0.1", "--rounds", "1000000", "--loadings", "1", "--limit-s", "100"]
-    running = subprocess.Popen(endless, cwd=bundle, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 60
-    while not (record.exists() and record.read_text().count("\n") > 6) and time.monotonic() < until:
-        time.sleep(0.05)
+    running = subprocess.Popen([*bare_python, "run.pyz", *ENDLESS], cwd=bundle, stderr=subprocess.DEVNULL)
+    wait_for_rounds(record, 6)
     running.kill()
     running.wait()
     assert not out.exists()
     kept = record.read_text().splitlines(keepends=True)
     *kept, last = kept[:6]
     record.write_text("".join(kept) + last[:20])  # cut off within a line
-    assert subprocess.run([bare_python, "run.py", *QUICK], cwd=bundle, capture_output=True).returncode == 0
+    assert subprocess.run([*bare_python, "run.pyz", *QUICK], cwd=bundle, capture_output=True).returncode == 0
     lines = record.read_text().splitlines(keepends=True)
     assert lines[:5] == kept
-    assert lines[5] == last[:20] + "\n"
+    assert lines[5].rstrip("\n") == last[:20]
     rounds = [json.loads(line) for line in lines[1:5] + lines[6:]]
     results = json.loads(out.read_text())
     assert results["conditions"]["rounds"] == len(rounds) >= 4
@@ -176,17 +190,17 @@ def test_what_is_known_well_enough_is_not_timed_again(bundle, tmp_path, capsys):
 
 
 def test_rounds_of_another_setup_or_bundle_are_not_mixed_in(bundle, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(bundle_runner, "usable_cores", lambda: 2)
+    monkeypatch.setattr(program, "usable_cores", lambda: 2)
     out = tmp_path / "results.json"
     assert run("--bundle", bundle, "--out", out, *QUICK) == 0
     before = out.read_bytes()
     capsys.readouterr()
     assert run("--bundle", bundle, "--out", out, "--threads", "2", *QUICK) == 2
     assert "its rounds are of threads 1, not 2; choose another --out" in capsys.readouterr().err
-    monkeypatch.setattr(bundle_runner, "METHOD", METHOD + 1)
+    monkeypatch.setattr(program, "METHOD", METHOD + 1)
     assert run("--bundle", bundle, "--out", out, *QUICK) == 2
     assert f"its rounds are of timing {METHOD}, not {METHOD + 1}; choose another" in capsys.readouterr().err
-    monkeypatch.setattr(bundle_runner, "METHOD", METHOD)
+    monkeypatch.setattr(program, "METHOD", METHOD)
     manifest = bundle / "manifest.json"
     manifest.write_text(manifest.read_text() + "\n")
     assert run("--bundle", bundle, "--out", out, *QUICK) == 2
@@ -236,7 +250,7 @@ def folder_in_the_way(bundle: Path) -> None:
     [
         (remove, "conv.onnx: missing"),
         (change, "conv.onnx: changed since the bundle was written"),
-        (break_model, "conv.onnx: ONNX Runtime cannot run it"),
+        (break_model, "conv.onnx: ONNX Runtime cannot load the model"),
         (truncate, "manifest.json: not the manifest of a bundle, or only part of it"),
         (older, "'proxyless bundle 0'"),
         (no_manifest, "it has no manifest.json"),
@@ -263,42 +277,10 @@ def test_without_onnx_runtime_it_says_what_to_install(bundle, monkeypatch, capsy
 
 def test_providers_are_found_by_their_short_names_and_unknown_ones_refused():
     available = ["XnnpackExecutionProvider", "CPUExecutionProvider"]
-    assert bundle_runner.providers(["xnnpack", "CPU"], available) == available
-    assert bundle_runner.providers(["CPUExecutionProvider"], available) == ["CPUExecutionProvider"]
-    with pytest.raises(bundle_runner.Mistake, match=r"--providers nnapi: this ONNX Runtime has Xnnpack"):
-        bundle_runner.providers(["nnapi"], available)
-
-
-class Session:
-    """A loaded model that reads and computes nothing, run by ``provider``."""
-
-    def __init__(self, provider):
-        self.provider = provider
-
-    def get_inputs(self):
-        return []
-
-    def get_providers(self):
-        return [self.provider]
-
-    def run(self, names, feed):
-        return []
-
-
-def test_a_provider_that_cannot_be_loaded_is_an_error_and_not_timed_on_the_cpu(bundle):
-    class Runtime:
-        SessionOptions = onnxruntime.SessionOptions
-
-        def InferenceSession(self, content, options, providers, enable_fallback):  # noqa: N802
-            assert not enable_fallback  # to the CPU, which would be timed instead
-            return Session("CPUExecutionProvider")  # what ONNX Runtime does where CUDA's libraries are missing
-
-    item = json.loads((bundle / "manifest.json").read_text())["operators"]["conv"]
-    setup = {"threads": 1, "providers": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
-    with pytest.raises(
-        bundle_runner.Mistake, match=r"conv\.onnx: runs with CPU[A-Za-z]*, since CUDA[A-Za-z]* cannot be loaded"
-    ):
-        bundle_runner.load(Runtime(), bundle, item, setup)
+    assert program.providers(["xnnpack", "CPU"], available) == available
+    assert program.providers(["CPUExecutionProvider"], available) == ["CPUExecutionProvider"]
+    with pytest.raises(ProxylessError, match=r"--providers nnapi: this ONNX Runtime has Xnnpack"):
+        program.providers(["nnapi"], available)
 
 
 def test_more_threads_than_cores_are_refused(bundle, tmp_path, capsys):
@@ -307,36 +289,8 @@ def test_more_threads_than_cores_are_refused(bundle, tmp_path, capsys):
 
 
 def test_the_rounds_of_two_results_are_kept_apart():
-    names = {bundle_runner.rounds_path(Path("r") / name).name for name in ("run.1", "run.2", "run.json", "run")}
+    names = {program.rounds_path(Path("r") / name).name for name in ("run.1", "run.2", "run.json", "run")}
     assert names == {"run.1.rounds.jsonl", "run.2.rounds.jsonl", "run.rounds.jsonl"}
-
-
-def test_xnnpack_gets_the_threads_and_onnx_runtime_one(bundle):
-    class Options:
-        def __init__(self):
-            self.entries = {}
-
-        def add_session_config_entry(self, key, value):
-            self.entries[key] = value
-
-    class Runtime:
-        SessionOptions = Options
-
-        def InferenceSession(self, content, options, providers, enable_fallback):  # noqa: N802
-            assert not enable_fallback  # to the CPU, which would be timed instead
-            self.asked = (options, providers)
-            return Session(providers[0][0] if isinstance(providers[0], tuple) else providers[0])
-
-    item = json.loads((bundle / "manifest.json").read_text())["operators"]["zero"]
-    runtime = Runtime()
-    names = ["XnnpackExecutionProvider", "CPUExecutionProvider"]
-    bundle_runner.load(runtime, bundle, item, {"threads": 4, "providers": names})
-    options, providers = runtime.asked
-    assert options.intra_op_num_threads == 1
-    assert options.entries["session.intra_op.allow_spinning"] == "0"
-    assert providers == [("XnnpackExecutionProvider", {"intra_op_num_threads": "4"}), "CPUExecutionProvider"]
-    bundle_runner.load(runtime, bundle, item, {"threads": 4, "providers": names[1:]})
-    assert runtime.asked[0].intra_op_num_threads == 4
 
 
 @pytest.mark.parametrize("flags", [["--threads", "0"], ["--rounds", "x"], ["--limit-s", "nan"]])
