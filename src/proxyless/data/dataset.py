@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Required, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -28,6 +28,18 @@ NOUNS = {Labelling.CLASSIFICATION: "classes", Labelling.MULTI_LABEL: "labels", L
 
 SplitName = Literal["train", "valid", "test"]
 SPLITS = ("train", "valid", "test")
+
+
+class BatchOptions(TypedDict, total=False):
+    """The options of :meth:`ImageData.batches`."""
+
+    batch_size: Required[int]
+    augment: bool | Augmentation
+    shuffle: bool | None
+    drop_last: bool | None
+    seed: int
+    epoch: int
+    balanced: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +135,19 @@ class ImageData:
         epoch: int = 0,
         balanced: bool = False,
     ) -> Batches:
-        """Return the batches of one epoch by number; see :meth:`loader` for the arguments."""
+        """Return the batches of one epoch by number.
+
+        Args:
+            split: ``train``, ``valid`` or ``test``.
+            batch_size: Images of a batch.
+            augment: Whether images are changed at random, by the data set's augmentation or another one.
+            shuffle: Whether the order is drawn at random; unless given, for ``train`` alone.
+            drop_last: Whether a last, smaller batch is left out; unless given, where shuffled. A split smaller than
+                ``batch_size`` is one batch all the same.
+            seed: Of order and augmentation.
+            epoch: Which epoch this is.
+            balanced: Shuffle so that every class comes equally often.
+        """
         shuffle = split == "train" if shuffle is None else shuffle
         if augment is True:
             augment = self.augmentation
@@ -139,88 +163,31 @@ class ImageData:
             balanced=balanced,
         )
 
-    def endless(
-        self,
-        split: SplitName,
-        *,
-        batch_size: int,
-        augment: bool | Augmentation = False,
-        seed: int = 0,
-        balanced: bool = False,
-    ) -> EndlessBatches:
-        """Return the batches of all epochs by number, shuffled anew in each; see :meth:`loader` for the arguments."""
-        batches = self.batches(
-            split, batch_size=batch_size, augment=augment, shuffle=True, seed=seed, balanced=balanced
-        )
-        return EndlessBatches(batches)
+    def endless(self, split: SplitName, **how: Unpack[BatchOptions]) -> EndlessBatches:
+        """Return the batches of all epochs by number, shuffled anew in each; ``how`` is that of :meth:`batches`."""
+        how.setdefault("shuffle", True)
+        return EndlessBatches(self.batches(split, **how))
 
-    def loader(
-        self,
-        split: SplitName,
-        *,
-        batch_size: int,
-        augment: bool | Augmentation = False,
-        shuffle: bool | None = None,
-        drop_last: bool | None = None,
-        seed: int = 0,
-        epoch: int = 0,
-        balanced: bool = False,
-        workers: int | None = None,
-    ) -> Loader:
+    def loader(self, split: SplitName, *, workers: int | None = None, **how: Unpack[BatchOptions]) -> Loader:
         """Return a loader of one epoch.
 
-        Its batches are (float32 (batch, channels, size, size), normalised; int64 (batch,)). Order and augmentation
-        depend on ``seed`` and ``epoch`` alone, whatever the number of ``workers``.
+        Order and augmentation of the images do not depend on the number of ``workers``.
 
         Args:
             split: ``train``, ``valid`` or ``test``.
-            batch_size: Images of a batch.
-            augment: Whether images are changed at random, by the data set's augmentation or another one.
-            shuffle: Whether the order is drawn at random; unless given, for ``train`` alone.
-            drop_last: Whether a last, smaller batch is left out; unless given, where shuffled. A split smaller than
-                ``batch_size`` is one batch all the same.
-            seed: Of order and augmentation.
-            epoch: Which epoch this is.
-            balanced: Shuffle so that every class comes equally often.
             workers: Processes that load images, see :class:`Loader`. They end with the epoch; for many epochs see
                 :func:`pool_of`.
+            **how: As for :meth:`batches`.
         """
-        batches = self.batches(
-            split,
-            batch_size=batch_size,
-            augment=augment,
-            shuffle=shuffle,
-            drop_last=drop_last,
-            seed=seed,
-            epoch=epoch,
-            balanced=balanced,
-        )
+        batches = self.batches(split, **how)
         return Loader(batches, range(len(batches)), workers=self.workers if workers is None else workers)
 
     def cycle(
-        self,
-        split: SplitName = "valid",
-        *,
-        batch_size: int,
-        augment: bool | Augmentation = False,
-        seed: int = 0,
-        start: int = 0,
-        balanced: bool = False,
-        workers: int | None = None,
+        self, split: SplitName = "valid", *, start: int = 0, workers: int | None = None, **how: Unpack[BatchOptions]
     ) -> Iterator[Batch]:
-        """Iterate over batches without end, shuffled anew in each epoch.
-
-        Args:
-            split: As for :meth:`loader`, like the other arguments.
-            batch_size: See there.
-            augment: See there.
-            seed: See there.
-            start: Number of the first batch; the batches before it are not made.
-            balanced: See there.
-            workers: See there.
-        """
-        batches = self.endless(split, batch_size=batch_size, augment=augment, seed=seed, balanced=balanced)
-        return iter(Loader(batches, itertools.count(start), workers=self.workers if workers is None else workers))
+        """Iterate without end over batches, from number ``start`` on; the other arguments are as for :meth:`loader`."""
+        numbers = itertools.count(start)
+        return iter(Loader(self.endless(split, **how), numbers, workers=self.workers if workers is None else workers))
 
     def sample(self, split: SplitName, count: int, *, seed: int = 0) -> Sample:
         """Return ``count`` images of a split as evaluation sees them, equally many of each class.

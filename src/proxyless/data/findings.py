@@ -55,10 +55,7 @@ class Findings:
         """Read what :meth:`describe` gave; missing keys are empty.
 
         Raises:
-            TypeError: It is not such a record.
-            ValueError: It is not such a record.
-            AttributeError: It is not such a record.
-            KeyError: It is not such a record.
+            ValueError: It is not such a record; for some mistakes TypeError, AttributeError or KeyError.
         """
         folder, kinds, shared = record.get("folder"), record.get("kinds", {}), record.get("shared", {})
         if set(kinds) not in (set(), set(KINDS)) or any(splits.count("/") != 1 for splits in shared):

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from proxyless.data.threads import on_each
 from proxyless.errors import ProxylessError
-from proxyless.machine.system import usable_cores
 
 FILE, PIXELS = 0, 1
 PIECE = 1 << 22  # bytes read at a time
@@ -44,8 +43,7 @@ def digest_of_file(path: Path) -> int:
 
 def digests_of_files(root: Path, names: Sequence[str]) -> np.ndarray:
     """Return the digest of each file: uint64 (files,)."""
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        return np.fromiter(pool.map(lambda name: digest_of_file(root / name), names), np.uint64, len(names))
+    return np.fromiter(on_each(digest_of_file, root, names), np.uint64, len(names))
 
 
 def of_split(digests: np.ndarray, labels: np.ndarray) -> str:

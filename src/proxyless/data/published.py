@@ -6,7 +6,7 @@ import gzip
 import math
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,8 @@ class TorchvisionSource:
 
     dataset: str
     flip: bool
-    train: Mapping[str, Any]
-    test: Mapping[str, Any]
+    train: Mapping[str, Any] = field(default_factory=lambda: {"train": True})
+    test: Mapping[str, Any] = field(default_factory=lambda: {"train": False})
 
     def __call__(self, download_to: Path) -> PublishedSet:
         """Read the data set from a folder, into which it is downloaded first.
@@ -91,14 +91,6 @@ class TorchvisionSource:
         return PublishedSet(tuple(str(name) for name in names), arrays[0], arrays[1], self.flip)
 
 
-def _halves(dataset: str, *, flip: bool) -> TorchvisionSource:
-    return TorchvisionSource(dataset, flip, {"train": True}, {"train": False})
-
-
-def _named_splits(dataset: str, *, flip: bool) -> TorchvisionSource:
-    return TorchvisionSource(dataset, flip, {"split": "train"}, {"split": "test"})
-
-
 def fashion_mnist(download_to: Path, installed: Path = DEBIAN_FASHION_MNIST) -> PublishedSet:
     """Load Fashion-MNIST from Debian's package in ``installed``, or download it through torchvision."""
     if (installed / "train-images-idx3-ubyte.gz").exists():
@@ -116,7 +108,7 @@ def fashion_mnist(download_to: Path, installed: Path = DEBIAN_FASHION_MNIST) -> 
                 )
         return PublishedSet(CLOTHES, halves[0], halves[1], flip=True)
     try:
-        return _halves("FashionMNIST", flip=True)(download_to)
+        return TorchvisionSource("FashionMNIST", flip=True)(download_to)
     except ProxylessError as error:
         raise ProxylessError(f"{error}; on Debian or Ubuntu: apt-get install dataset-fashion-mnist") from None
 
@@ -131,15 +123,17 @@ def digits(download_to: Path) -> PublishedSet:
     return PublishedSet(classes, Arrays(images, bunch.target.astype(np.int64)), None, flip=False)
 
 
+BY_SPLIT = {"train": {"split": "train"}, "test": {"split": "test"}}
+
 PUBLISHED: dict[str, Callable[[Path], PublishedSet]] = {
-    "cifar10": _halves("CIFAR10", flip=True),
-    "cifar100": _halves("CIFAR100", flip=True),
+    "cifar10": TorchvisionSource("CIFAR10", flip=True),
+    "cifar100": TorchvisionSource("CIFAR100", flip=True),
     "digits": digits,
     "fashion-mnist": fashion_mnist,
-    "kmnist": _halves("KMNIST", flip=False),
-    "mnist": _halves("MNIST", flip=False),
-    "stl10": _named_splits("STL10", flip=True),
-    "svhn": _named_splits("SVHN", flip=False),
+    "kmnist": TorchvisionSource("KMNIST", flip=False),
+    "mnist": TorchvisionSource("MNIST", flip=False),
+    "stl10": TorchvisionSource("STL10", flip=True, **BY_SPLIT),
+    "svhn": TorchvisionSource("SVHN", flip=False, **BY_SPLIT),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -84,8 +84,9 @@ class Tree:
     """The listings of folders; each folder is read once."""
 
     def __init__(self) -> None:
+        self.real: Callable[[str], str] = cache(os.path.realpath)
+        """Gives the path of a folder without links."""
         self._listings: dict[str, Listing] = {}
-        self._real: dict[str, str] = {}
         self._holds: dict[str, bool] = {}
 
     def listing(self, folder: str) -> Listing:
@@ -98,12 +99,6 @@ class Tree:
         if real not in self._listings:
             self._listings[real] = _read(folder)
         return self._listings[real]
-
-    def real(self, folder: str) -> str:
-        """Return the path without links."""
-        if folder not in self._real:
-            self._real[folder] = os.path.realpath(folder)
-        return self._real[folder]
 
     def holds_images(self, folder: str) -> bool:
         """Say whether there are images in a folder or below it, following links."""
