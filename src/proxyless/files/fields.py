@@ -123,6 +123,11 @@ class Fields:
         """The object under ``key``."""
         return self._inner(self._needed(key), self.place(key))
 
+    def optional(self, key: str, *, missing: bool = True) -> Fields | None:
+        """The object under ``key``; None for null, and where it is not there, if it may be ``missing``."""
+        value = self.get(key) if missing else self._needed(key)
+        return None if value is None else self._inner(value, self.place(key))
+
     def children(self, key: str) -> list[Fields | None]:
         """The list of objects under ``key``, None for null."""
         value = self._needed(key)

@@ -22,36 +22,39 @@ from proxyless.zoo.layers import READERS, Object
 MEANS_FIRST, MEANS_LAST = "MobileNetV3", "ProxylessNASNets"
 """Kinds of networks: the mean of each channel is taken before or after the ``feature_mix_layer``."""
 
+USUAL = {"mid_channels": None, "act_func": "relu6", "use_se": False, "groups": None}
+"""What an MBConv need not say."""
+
 
 @dataclass(frozen=True)
 class Form:
-    """How files and checkpoints spell the same blocks: as with ProxylessNAS, or as with its successor Once-for-all.
+    """How files and checkpoints spell the same blocks.
 
     Args:
         block: kind of a block.
         conv: what is in a block beside the shortcut, in the file and in the names of the state dict.
         layer: kind of an MBConv.
-        zero: in place of the MBConv of a block of which nothing is left but its shortcut.
-        later: what an MBConv of the form always says; the older one says it where it is not usual.
+        zero: what stands in the place of an MBConv that was removed.
+        said: what an MBConv says though it need not.
     """
 
     block: str
     conv: str
     layer: str
     zero: Object
-    later: Object
+    said: Object
 
 
-USUAL = {"mid_channels": None, "act_func": "relu6", "use_se": False, "groups": None}
-OLDER = Form("MobileInvertedResidualBlock", "mobile_inverted_conv", "MBInvertedConvLayer", {"stride": 1}, {})
-NEWER = Form("ResidualBlock", "conv", "MBConvLayer", {}, USUAL)
+ZERO: Object = {"name": "ZeroLayer"}
+OLDER = Form("MobileInvertedResidualBlock", "mobile_inverted_conv", "MBInvertedConvLayer", ZERO | {"stride": 1}, {})
+NEWER = Form("ResidualBlock", "conv", "MBConvLayer", ZERO, USUAL)
 FORMS = {form.block: form for form in (OLDER, NEWER)}
 
 # -- the object of a file --
 
 
 def read_inverted(file: Fields) -> Object:
-    """The object of a network with all that its file left out.
+    """The object of a network with what its file left out.
 
     Raises:
         ProxylessError: naming the first place that is not supported.
@@ -62,73 +65,65 @@ def read_inverted(file: Fields) -> Object:
     form = NEWER if any(block.kind == NEWER.block or NEWER.conv in block for block in described) else OLDER
     blocks, width = [], first.out_channels
     for block in described:
-        made, width = _read_block(block, width, form)
-        blocks.append(made)
-    expand, width = _read_outer(file, "final_expand_layer", width) if mixes_means else (None, width)
-    if "feature_mix_layer" not in file:
-        raise file.problem("'feature_mix_layer' is missing")
-    mix, width = _read_outer(file, "feature_mix_layer", width)
+        conv, shortcut = _read_block(block, width)
+        blocks.append(block_object(form, conv, width if shortcut else None))
+        width = width if conv is None else conv["out_channels"]
+    ends = {}
+    for key in ("final_expand_layer", "feature_mix_layer") if mixes_means else ("feature_mix_layer",):
+        inner = file.optional(key, missing=key == "final_expand_layer")
+        spec = None if inner is None else layers.read_layer(inner, width, "ConvLayer")
+        width = width if spec is None else spec.out_channels
+        ends[key] = None if spec is None else outer_object(form, spec)
     classifier = layers.read_linear(file.child("classifier"), width)
     norm = layers.read_norm(file, 1e-5 if form == NEWER and mixes_means else 1e-3)
     file.finish()
-    value = network_object(form, norm, first, blocks, mix, classifier)
-    further = {"name": MEANS_FIRST, "final_expand_layer": outer_object(form, expand)} if mixes_means else {}
-    return value | further
+    name = MEANS_FIRST if mixes_means else MEANS_LAST
+    return network_object(form, name, norm, outer_object(form, first), blocks, classifier) | ends
 
 
-def _read_outer(file: Fields, key: str, width: int) -> tuple[IdentityLayer | None, int]:
-    if file.get(key) is None:
-        return None, width
-    spec = layers.read_layer(file.child(key), width, "ConvLayer")
-    return spec, spec.out_channels
-
-
-def _read_block(file: Fields, width: int, form: Form) -> tuple[Object, int]:
+def _read_block(file: Fields, width: int) -> tuple[Object | None, bool]:
+    """The MBConv of a block, None where it was removed, and whether there is a shortcut."""
     own, other = (NEWER.conv, OLDER.conv) if file.kind == NEWER.block else (OLDER.conv, NEWER.conv)
-    key = other if other in file and own not in file else own
-    inner = None if key in file and file.get(key) is None else file.child(key)
-    shortcut = _read_shortcut(file, width)
+    inner = file.optional(other if other in file and own not in file else own, missing=False)
+    shortcut = _read_shortcut(file.optional("shortcut"), width)
     file.finish()
     if inner is None or inner.kind == "ZeroLayer":
         place = file if inner is None else inner
         if not shortcut or place.count("stride", 1, most=WINDOW) != 1:
             raise place.problem("a ZeroLayer needs stride 1 and a shortcut: without, the block returns nothing")
         place.finish()
-        return block_object(form, None, width), width
-    conv = _read_mbconv(inner, width, form)
+        return None, shortcut
+    conv = _read_mbconv(inner, width)
     out = conv["out_channels"]
     if shortcut and (out != width or conv["stride"] != 1):
         raise file.problem(f"a shortcut needs stride 1 and as many channels out as in, got {width} in and {out} out")
-    return block_object(form, conv, width if shortcut else None), out
+    return conv, shortcut
 
 
-def _read_shortcut(file: Fields, width: int) -> bool:
-    if file.get("shortcut") is None:
+def _read_shortcut(file: Fields | None, width: int) -> bool:
+    if file is None:
         return False
-    shortcut = file.child("shortcut")
-    if shortcut.kind == "ZeroLayer":  # adds nothing
-        shortcut.get("stride")
-        shortcut.finish()
+    if file.kind == "ZeroLayer":  # adds nothing
+        file.get("stride")
+        file.finish()
         return False
-    spec = layers.read_layer(shortcut, width)
+    spec = layers.read_layer(file, width)
     if spec != identity(width, spec.ops_order):
         raise file.problem("only an IdentityLayer without norm and activation is supported as shortcut")
     return True
 
 
-MBCONV: layers.Readers = {
-    **{key: READERS[key] for key in ("in_channels", "out_channels", "kernel_size", "stride")},
-    "expand_ratio": lambda file, key: None if key in file and file.get(key) is None else file.number(key, 6),
-    "mid_channels": lambda file, key: None if file.get(key) is None else file.count(key),
-    "act_func": READERS["act_func"],
-    "use_se": Fields.flag,
-    "groups": lambda file, key: None if file.get(key) is None else file.count(key),
-}
-
-
-def _read_mbconv(file: Fields, width: int, form: Form) -> Object:
+def _read_mbconv(file: Fields, width: int) -> Object:
     file.kind_among("layer", (OLDER.layer, NEWER.layer, "ZeroLayer"))
-    conv = {key: reader(file, key) for key, reader in MBCONV.items() if key in file or key not in USUAL}
+    keys = [
+        "in_channels",
+        "out_channels",
+        "kernel_size",
+        "stride",
+        "expand_ratio",
+        *(key for key in USUAL if key in file),
+    ]
+    conv = {key: READERS[key](file, key) for key in keys}
     layers.check_width(file, conv["in_channels"], width)
     ratio = conv["expand_ratio"]
     if ratio is None and conv.get("mid_channels") is None:
@@ -136,7 +131,7 @@ def _read_mbconv(file: Fields, width: int, form: Form) -> Object:
     wide = middle(conv)
     if not 1 <= wide <= LARGEST or (ratio == 1 and wide != width):
         raise file.problem(f"expand_ratio {ratio} does not go with {wide} channels in the middle")
-    if "act_func" in conv and conv["act_func"] is None:
+    if conv.get("act_func", "relu6") is None:
         raise file.problem("an MBConv without act_func is not supported")
     file.finish()
     return conv
@@ -149,35 +144,23 @@ def middle(conv: Object) -> int:
 
 
 def network_object(
-    form: Form,
-    norm: Object,
-    first: IdentityLayer,
-    blocks: list[Object],
-    mix: IdentityLayer | None,
-    classifier: LinearLayer,
+    form: Form, name: str, norm: Object, first: Object, blocks: list[Object], classifier: LinearLayer
 ) -> Object:
-    """The object of a network that takes the mean of each channel last."""
-    return {
-        "name": MEANS_LAST,
-        "bn": norm | ({"ws_eps": None} if form == NEWER else {}),
-        "first_conv": outer_object(form, first),
-        "feature_mix_layer": outer_object(form, mix),
-        "classifier": layers.write_layer(dataclasses.replace(classifier, ops_order="weight_bn_act")),
-        "blocks": blocks,
-    }
+    """The object of a network without what is between the blocks and the classifier."""
+    last = layers.write_layer(dataclasses.replace(classifier, ops_order="weight_bn_act"))
+    norm = norm | ({"ws_eps": None} if form == NEWER else {})
+    return {"name": name, "bn": norm, "first_conv": first, "blocks": blocks, "classifier": last}
 
 
 def block_object(form: Form, conv: Object | None, shortcut: int | None) -> Object:
     """The object of a block: its MBConv, None where it was removed, and the channels of its shortcut, None for none."""
-    inner = {"name": "ZeroLayer"} | form.zero if conv is None else {"name": form.layer} | form.later | conv
+    inner = form.zero if conv is None else {"name": form.layer} | form.said | conv
     identical = None if shortcut is None else layers.write_layer(identity(shortcut, "weight_bn_act"))
     return {"name": form.block, form.conv: inner, "shortcut": identical}
 
 
-def outer_object(form: Form, spec: IdentityLayer | None) -> Object | None:
+def outer_object(form: Form, spec: IdentityLayer) -> Object:
     """The object of one of the convolutions around the blocks."""
-    if spec is None:
-        return None
     return layers.write_layer(spec) | ({"use_se": False} if form == NEWER else {})
 
 

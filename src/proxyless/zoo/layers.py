@@ -27,6 +27,10 @@ Readers = Mapping[str, Callable[[Fields, str], Any]]
 KINDS = {kind.__name__: kind for kind in (ConvLayer, DepthConvLayer, PoolingLayer, IdentityLayer)}
 
 
+def _count_or_none(file: Fields, key: str) -> int | None:
+    return None if file.get(key) is None else file.count(key)
+
+
 def _kernel(file: Fields, key: str) -> int:
     kernel, pools = file.count(key, most=WINDOW), file.kind == "PoolingLayer" and file.get("stride", 1) != 1
     if kernel % 2 == 0 and not pools:  # padding could not keep the size
@@ -49,11 +53,13 @@ READERS: Readers = {
     "kernel_size": _kernel,
     "stride": lambda file, key: file.count(key, 1, most=WINDOW),
     "dilation": lambda file, key: file.count(key, 1, most=WINDOW),
-    "groups": lambda file, key: file.count(key, 1),
+    "groups": lambda file, key: file.count(key, 1) if file.kind in KINDS else _count_or_none(file, key),
     "bias": lambda file, key: file.flag(key, file.kind == "LinearLayer"),
     "has_shuffle": Fields.flag,
     "use_bn": lambda file, key: file.flag(key, file.kind == "ConvLayer"),
     "use_se": Fields.flag,
+    "expand_ratio": lambda file, key: None if key in file and file.get(key) is None else file.number(key, 6),
+    "mid_channels": _count_or_none,
     "act_func": lambda file, key: file.one_of(key, list(ACTIVATIONS)),
     "ops_order": lambda file, key: file.one_of(key, (None, *tree_layers.ORDERS)) or "weight_bn_act",
     "pool_type": lambda file, key: file.one_of(key, ("avg", "max")),
@@ -127,9 +133,9 @@ def norm_of(network: nn.Module) -> Object | None:
 
 def read_norm(file: Fields, usual_eps: float) -> Object:
     """Momentum and eps of all batch norms of a network; the usual ones where its object does not say them."""
-    if file.get("bn") is None:
+    inner = file.optional("bn")
+    if inner is None:
         return {"momentum": 0.1, "eps": usual_eps}
-    inner = file.child("bn")
     norm = {"momentum": inner.number("momentum", 0.1), "eps": inner.number("eps", usual_eps)}
     inner.finish()
     return norm

@@ -46,36 +46,25 @@ class PublishedNetwork:
 
 
 def _imagenet(
-    name: str, parameters: int, macs: int, top1: float, ms: tuple[float, ...], source: str = PAPER
+    name: str, parameters: int, macs: int, top1: float, ms: tuple[float, ...] = (), source: str = PAPER
 ) -> PublishedNetwork:
     latencies = MappingProxyType(dict(zip((GPU, CPU, PIXEL), ms, strict=False)))
     return PublishedNetwork(name, "ImageNet", parameters, macs, 224, top1, latencies, source)
 
 
-_CATALOGUE = {
-    network.name: network
-    for network in (
-        _imagenet("proxyless_cpu", 4_361_648, 439_243_864, 75.3, (7.4, 138.7, 116.0)),
-        _imagenet("proxyless_gpu", 7_119_848, 465_260_160, 75.1, (5.1, 204.9, 124.0)),
-        _imagenet("proxyless_mobile", 4_080_512, 320_427_584, 74.6, (7.2, 164.1, 78.0)),
-        _imagenet(
-            "proxyless_mobile_14",
-            6_857_568,
-            580_883_408,
-            76.7,
-            (),
-            "the authors' model card on PyTorch Hub (mit-han-lab/ProxylessNAS); not in the paper",
-        ),
-        PublishedNetwork(
-            "proxyless_cifar", "CIFAR-10", 5_731_530, 1_213_155_872, 32, 97.92, MappingProxyType({}), PAPER
-        ),
-    )
-}
+HUB = "the authors' model card on PyTorch Hub (mit-han-lab/ProxylessNAS); not in the paper"
+_NETWORKS = (
+    _imagenet("proxyless_cpu", 4_361_648, 439_243_864, 75.3, (7.4, 138.7, 116.0)),
+    _imagenet("proxyless_gpu", 7_119_848, 465_260_160, 75.1, (5.1, 204.9, 124.0)),
+    _imagenet("proxyless_mobile", 4_080_512, 320_427_584, 74.6, (7.2, 164.1, 78.0)),
+    _imagenet("proxyless_mobile_14", 6_857_568, 580_883_408, 76.7, source=HUB),
+    PublishedNetwork("proxyless_cifar", "CIFAR-10", 5_731_530, 1_213_155_872, 32, 97.92, MappingProxyType({}), PAPER),
+)
 
 
 def catalogue() -> tuple[PublishedNetwork, ...]:
     """The published networks."""
-    return tuple(_CATALOGUE.values())
+    return _NETWORKS
 
 
 def architecture(name: str) -> Architecture:
@@ -84,12 +73,11 @@ def architecture(name: str) -> Architecture:
     Raises:
         ProxylessError: there is no such network.
     """
-    if name not in _CATALOGUE:
-        raise ProxylessError(
-            f"no published network called {name!r}: there is {', '.join(_CATALOGUE)}{meant(name, _CATALOGUE)}"
-        )
+    data = {network.name: network.data for network in _NETWORKS}
+    if name not in data:
+        raise ProxylessError(f"no published network called {name!r}: there is {', '.join(data)}{meant(name, data)}")
     path = Path(__file__).with_name(f"{name}.json")
-    if _CATALOGUE[name].data == "ImageNet":
+    if data[name] == "ImageNet":
         return Architecture.load(path)
     # 648 choices, so kept as one line of operations for each residual block.
     value = files.read_json(path)

@@ -17,19 +17,22 @@ from proxyless.zoo.layers import Object
 if TYPE_CHECKING:
     from timm.models.efficientnet import EfficientNet
 
-KEPT = "official_kept"
-"""Attribute of a timm model: for each block of the authors' numbering whether it is there, or only its shortcut.
+NUMBERING = "official_blocks"
+"""Attribute of a timm model: the :class:`Form` of its file, and for each block there whether the model has it.
 
 The removed blocks have left no trace in the model, yet they count in the names of the authors' checkpoints.
 """
-FORM = "official_form"
-"""Attribute of a timm model: the :class:`Form` of the file it came from."""
 
 
 def number_blocks(model: nn.Module, kept: Sequence[bool], form: Form = OLDER) -> None:
     """Remember in ``model`` which blocks of the authors' numbering it has (the others are removed), and its form."""
-    setattr(model, KEPT, tuple(kept))
-    setattr(model, FORM, form)
+    setattr(model, NUMBERING, (form, tuple(kept)))
+
+
+def _numbering(model: nn.Module) -> tuple[Form, tuple[bool, ...]]:
+    """What the model remembers; of a model that remembers nothing the older form, with all blocks there."""
+    found: tuple[Form, tuple[bool, ...]] | None = getattr(model, NUMBERING, None)
+    return found or (OLDER, (True,) * len(_block_names(model)))
 
 
 def timm_model(config: Object) -> EfficientNet | None:
@@ -114,16 +117,18 @@ def config_of(model: nn.Module) -> Object:
         or any(type(conv) is not nn.Conv2d or conv.dilation != (1, 1) for conv in convs)
     ):
         raise layers.unknown_to_the_format(model)
-    form, blocks, width, left = _form(model), [], model.conv_stem.out_channels, iter(there)
-    for kept in _kept(model):
-        block: Any = next(left) if kept else None
-        conv = _mbconv(block) if kept else None
-        blocks.append(inverted.block_object(form, conv, width if not kept or block.has_skip else None))
-        width = conv["out_channels"] if conv else width
+    form, kept = _numbering(model)
+    blocks, width, left = [], model.conv_stem.out_channels, iter(there)
+    for is_there in kept:
+        block: Any = next(left) if is_there else None
+        conv = _mbconv(block) if is_there else None
+        blocks.append(inverted.block_object(form, conv, width if conv is None or block.has_skip else None))
+        width = width if conv is None else conv["out_channels"]
+    first, mix = (inverted.outer_object(form, _outer(conv)) for conv in (model.conv_stem, model.conv_head))
     linear = model.classifier
-    sizes = linear.in_features, linear.out_features
-    classifier = LinearLayer(*sizes, linear.bias is not None, model.drop_rate)
-    return inverted.network_object(form, norm, _outer(model.conv_stem), blocks, _outer(model.conv_head), classifier)
+    classifier = LinearLayer(linear.in_features, linear.out_features, linear.bias is not None, model.drop_rate)
+    value = inverted.network_object(form, inverted.MEANS_LAST, norm, first, blocks, classifier)
+    return value | {"feature_mix_layer": mix}
 
 
 def _outer(conv: nn.Conv2d) -> ConvLayer:
@@ -157,16 +162,17 @@ def names(model: nn.Module) -> dict[str, str]:
     """
     config_of(model)
     pairs = [("first_conv.conv", "conv_stem"), ("first_conv.bn", "bn1")]
-    numbers = [number for number, there in enumerate(_kept(model)) if there]
+    form, kept = _numbering(model)
+    numbers = [number for number, there in enumerate(kept) if there]
     for number, own in zip(numbers, _block_names(model), strict=True):
-        layers, convs = ["inverted_bottleneck", "depth_conv", "point_linear"], ["conv_pw", "conv_dw", "conv_pwl"]
+        convs = {"inverted_bottleneck": "conv_pw", "depth_conv": "conv_dw", "point_linear": "conv_pwl"}
         if not hasattr(model.get_submodule(own), "conv_pwl"):
-            layers, convs = layers[1:], ["conv_dw", "conv_pw"]
-        for count, (layer, conv) in enumerate(zip(layers, convs, strict=True), start=1):
-            official = f"blocks.{number}.{_form(model).conv}.{layer}"
+            convs = {"depth_conv": "conv_dw", "point_linear": "conv_pw"}
+        for count, (layer, conv) in enumerate(convs.items(), start=1):
+            official = f"blocks.{number}.{form.conv}.{layer}"
             pairs += [(f"{official}.conv", f"{own}.{conv}"), (f"{official}.bn", f"{own}.bn{count}")]
     pairs += [("feature_mix_layer.conv", "conv_head"), ("feature_mix_layer.bn", "bn2")]
-    pairs += [("classifier.linear", "classifier")]
+    pairs.append(("classifier.linear", "classifier"))
     entries = {own: model.get_submodule(own).state_dict() for _, own in pairs}
     return {f"{official}.{entry}": f"{own}.{entry}" for official, own in pairs for entry in entries[own]}
 
@@ -174,15 +180,3 @@ def names(model: nn.Module) -> dict[str, str]:
 def _block_names(model: nn.Module) -> list[str]:
     stages = model.get_submodule("blocks").named_children()
     return [f"blocks.{stage}.{block}" for stage, made in stages for block, _ in made.named_children()]
-
-
-def _form(model: nn.Module) -> Form:
-    """How the authors' files spell the blocks of ``model``; in the older form if it does not say."""
-    found: Form = getattr(model, FORM, OLDER)
-    return found
-
-
-def _kept(model: nn.Module) -> tuple[bool, ...]:
-    """For each block of the authors' numbering whether it is there; all are in a model that did not say."""
-    found: tuple[bool, ...] = getattr(model, KEPT, None) or (True,) * len(_block_names(model))
-    return found

@@ -62,7 +62,8 @@ def _read_block(file: Fields, width: int | None) -> tuple[ResidualTreeBlock, int
 
 
 def _read_optional(file: Fields, key: str, width: int) -> tuple[nn.Module, int]:
-    spec = identity(width) if file.get(key) is None else read_layer(file.child(key), width)
+    inner = file.optional(key)
+    spec = identity(width) if inner is None else read_layer(inner, width)
     return made(spec), spec.out_channels
 
 
