@@ -37,8 +37,8 @@ ROOMS = {
     "data": "data sets, splits, loaders",
     "report": "the HTML page of a run",
     "zoo": "the networks published with the paper",
-    "job": "the main job: settings, six stages, the run folder",
     "bundle": "a search space as files for another device",
+    "job": "the main job: settings, six stages, the run folder",
     "cli": "the command line",
     "__main__": "`python -m proxyless`",
 }
