@@ -40,7 +40,6 @@ from proxyless.search.objective import BudgetLoss
 from proxyless.search.reinforce import ReinforceUpdate
 from proxyless.search.reward import LatencyReward
 from proxyless.search.steps import ArchitectureUpdate
-from proxyless.spaces import shared_start
 from proxyless.spaces.mobilenet import MobileNetSpace
 from proxyless.tasks import Classification
 from proxyless.training.loop import Recipe, TrainingLoop, evaluate
@@ -197,7 +196,7 @@ def main() -> None:
         result["rules"][name] = row
         if name != "all outputs kept":
             fresh, _, _ = supernet_and_cost()
-            start = shared_start(SPACE, fresh)
+            start = SPACE.quick_start(fresh)
             keep = lambda state: states.append(copy.deepcopy(state)) if len(states) < WARM_UP else None  # noqa: E731
             loop = SearchLoop(fresh, make(fresh), batches, schedule, TASK, start=start, checkpoint=keep)
             if states:  # the same warm-up for all; the update rule begins afresh

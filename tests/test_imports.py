@@ -20,6 +20,7 @@ CORE = {"errors", "registry", "files", "modules", "choice", "inspection", "super
 ALLOWED = {
     "errors": set(),
     "registry": {"errors"},
+    "configuration": {"errors"},
     "machine": {"errors"},
     "files": {"errors"},
     "modules": {"errors"},
@@ -29,7 +30,7 @@ ALLOWED = {
     "architecture": {"choice", "errors", "files", "modules", "supernet"},
     "cost": {"architecture", "choice", "errors", "inspection", "modules", "supernet"},
     "tasks": {"errors", "registry"},
-    "spaces": CORE,
+    "spaces": CORE | {"configuration"},
     "export": CORE | {"machine"},
     "latency": CORE | {"export", "machine"},
     "search": CORE | {"tasks"},

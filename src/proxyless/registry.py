@@ -79,7 +79,7 @@ class Registry(Generic[T]):
         """Ours, and the things of other modules that have been imported so far, by name."""
         for module in dict.fromkeys(self._modules.values()):
             import_module(module)
-        return dict(self._things)
+        return {name: self._things[name] for name in self.names() if name in self._things}
 
     def broken(self) -> dict[str, str]:
         """The things of other packages that cannot be imported, and why; all others are registered afterwards."""

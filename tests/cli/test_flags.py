@@ -76,6 +76,10 @@ def test_flags_are_not_abbreviated(capsys):
         ("measure --imagesize 8", "did you mean --image-size?"),
         ("evaluate run --dta x", "proxyless evaluate: unknown option --dta: did you mean --data?"),
         ("export run --int-8", "did you mean --int8?"),
+        ("search --space-blocks 2", "--space-blocks: it is one of --space tree, and the space is mobilenet"),
+        ("measure --space tree --space-depths 2", "it is one of --space mobilenet, and the space is tree"),
+        ("search --config cifar10-gradient --space-width 1", "it is one of --space mobilenet, and the space is tree"),
+        ("search --space tree --space-block 2", "unknown option --space-block: did you mean --space-blocks?"),
         ("search --xyzzy", "unknown option --xyzzy: `proxyless search --help` lists those there are"),
         ("train --search-epochs 1", "unknown option --search-epochs: it is one of proxyless search"),
         ("--data photos search", "unknown option --data: it is one of proxyless search, train, "),
@@ -142,7 +146,7 @@ def test_a_budget_that_is_none_is_refused_as_a_number_and_not_as_a_flag(value, c
         (["--latency", "null"], "latency", None),
         (["--data=-photos"], "data", "-photos"),
         (["--space-kernels", "3", "5"], "space.kernels", (3, 5)),
-        (["--space-kernels", "null"], "space.kernels", None),
+        (["--space-kernels", "null"], "space.kernels", (3, 5, 7)),
         (["--no-images-flip"], "images.flip", False),
         (["--search-update", "all-path"], "search.update", Update.ALL_PATH),
         (["--seed", "1", "--seed", "2"], "seed", 2),
@@ -194,6 +198,20 @@ def test_help_is_one_command_whatever_it_is_asked_for_by(capsys):
         shown.append(capsys.readouterr().out)
     assert set(shown) == {shown[0]}
     assert "usage: proxyless search" in shown[0]
+
+
+@pytest.mark.parametrize("words", [["--space", "tree"], ["--space=tree"], ["--config", "cifar10-gradient"]])
+def test_help_shows_the_settings_of_the_space_that_is_named(words, capsys):
+    with pytest.raises(SystemExit):
+        main(["search", *words, "--help"])
+    text = capsys.readouterr().out
+    assert "--space-blocks N" in text
+    assert "--space-depths" not in text
+
+
+def test_an_unknown_space_is_told_before_its_settings(capsys):
+    assert main(["search", "--space", "treee", "--space-blocks", "2", "--out", "x"]) == 2
+    assert "no search space called 'treee'" in capsys.readouterr().err
 
 
 def test_every_help_text_is_a_sentence():

@@ -50,10 +50,6 @@ def mistakes(tmp_path: Path, folder: Path) -> dict[str, tuple[list, str]]:
             ["search", "--data", "digits", "--latency", 1, "--out", tmp_path / "file" / "x"],
             "cannot",
         ),
-        "setting of another space": (
-            [*base, "--data", "./nowhere", "--space-blocks", 2],
-            "setting space.blocks: the space mobilenet has none",
-        ),
         "unknown space": (
             [*base, "--data", "./nowhere", "--space", "treee"],
             "tree, nas-bench-macro; did you mean tree?",
@@ -74,7 +70,6 @@ CASES = [
     "other files",
     "out is a file",
     "out below a file",
-    "setting of another space",
     "unknown space",
 ]
 

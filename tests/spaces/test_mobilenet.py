@@ -114,8 +114,8 @@ def test_one_readable_line_describes_it():
     ("arguments", "message"),
     [
         ({"classes": 1}, "classes must be at least 2"),
-        ({"image_size": 4}, "at least 8 px"),
-        ({"width": 0.0}, "width must be between"),
+        ({"image_size": 4}, "at least 8 and at most 4096"),
+        ({"width": 0.0}, "width must be at least 0.1 and at most 8"),
         ({"depths": (1, 2)}, "6 numbers"),
         ({"kernels": (2,)}, "odd"),
         ({"kernels": (3,), "expansions": (6,)}, "at least two candidates"),

@@ -15,8 +15,9 @@ from proxyless.errors import ProxylessError
 from proxyless.modules.operators import count_macs
 from proxyless.search.gradient import AllPathUpdate, GradientUpdate, TwoPathUpdate
 from proxyless.search.objective import TaskOnly
-from proxyless.spaces.tree import OPERATIONS, TreeSpace
+from proxyless.spaces.tree import TreeSpace
 from proxyless.spaces.tree_layers import DropPath, ResidualTreeBlock, Shuffle
+from proxyless.spaces.tree_network import MODULES
 from proxyless.supernet import Supernet
 
 SMALL = TreeSpace(classes=5, image_size=8, blocks=1, stem=4, final_width=32)
@@ -126,7 +127,7 @@ def test_description_counts_operations_by_stage() -> None:
 
 def test_macs_of_the_operations() -> None:
     x = torch.zeros(1, 6, 5, 5)
-    macs = {name: count_macs(make(6), [x]) for name, make in OPERATIONS.items()}
+    macs = {name: count_macs(make(6), [x]) for name, make in MODULES.items()}
     separable = {kernel: 5 * 5 * (6 * kernel**2 + 6 * 6) for kernel in (3, 5, 7)}
 
     assert macs == {
@@ -143,11 +144,11 @@ def test_macs_of_the_operations() -> None:
 def test_padding_does_not_count_in_the_average() -> None:
     ones = torch.ones(1, 2, 4, 4)
 
-    torch.testing.assert_close(OPERATIONS["avg3"](2)(ones), ones)
+    torch.testing.assert_close(MODULES["avg3"](2)(ones), ones)
 
 
 def test_dilated_convolution_reaches_two_pixels_to_each_side() -> None:
-    operation = OPERATIONS["dil3"](1).eval()
+    operation = MODULES["dil3"](1).eval()
     nn.init.ones_(operation.depth_conv.weight)  # type: ignore[union-attr, arg-type]
     nn.init.ones_(operation.point_conv.weight)  # type: ignore[union-attr, arg-type]
     point = torch.zeros(1, 1, 7, 7)
@@ -210,14 +211,14 @@ def test_dropout_is_before_the_classifier_of_the_compact_network() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"classes": 1}, "classes must be at least 2, got 1"),
+        ({"classes": 1}, "classes must be at least 2 and at most 100000, got 1"),
         ({"image_size": 30}, "image_size must be a multiple of 4 px for 3 stages, got 30"),
         ({"image_size": 2, "stages": 3}, "image_size must be a multiple of 4 px"),
         ({"depth": 1}, "depth must be at least 2"),
         ({"final_width": 60}, "final_width at least 4 times stem, got stem 16 and final_width 60"),
         ({"operations": ("sep3",)}, "operations must be two or more different ones"),
         ({"operations": ("sep3", "sep9")}, "operations must be two or more different ones"),
-        ({"drop_path": 1.0}, "drop_path must be from 0 up to below 1"),
+        ({"drop_path": 1.0}, "drop_path must be at least 0 and at most 0.99, got 1.0"),
     ],
 )
 def test_argument_out_of_range_is_named(arguments: dict[str, Any], message: str) -> None:

@@ -19,6 +19,7 @@ from proxyless.cli.output import Answer, as_json
 from proxyless.cli.parsing import CommandParser, PrintVersion
 from proxyless.errors import Incomplete, meant
 from proxyless.job import terminal
+from proxyless.spaces.settings import DEFAULT
 
 COMMANDS = {
     "search": "design a network for your images, device and latency budget",
@@ -40,8 +41,12 @@ DEBUG = "--debug"
 """Taken before the command and after it."""
 
 
-def parser() -> CommandParser:
-    """The parser of all commands; each command's own is among its ``others``."""
+def parser(space: str = DEFAULT) -> CommandParser:
+    """The parser of all commands; each command's own is among its ``others``.
+
+    Args:
+        space: the search space whose settings are flags.
+    """
     top = CommandParser(
         prog="proxyless",
         description="Designs a neural network for your task and your device.",
@@ -51,7 +56,7 @@ def parser() -> CommandParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     for name, text in COMMANDS.items():
         module = import_module(f"proxyless.cli.{name}")
-        command = commands.add_parser(name, help=text, description=f"{module.__doc__}".strip())
+        command = commands.add_parser(name, help=text, description=f"{module.__doc__}".strip(), space=space)
         module.add_arguments(command)
         command.add_argument("--json", action="store_true", help="Print the outcome as one JSON value.")
         _add_common(command, hidden=True)
@@ -92,6 +97,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         words = [*(word for word in words[1:2] if word != "help"), "--help"]
     if words[0] not in top.others:
         _without_command(top, words)
+    if options.has_space(top.others[words[0]]) and (space := options.named_space(words)) != DEFAULT:
+        top = parser(space)
     command = top.others[words[0]]
     if any(word in ("-h", "--help") for word in words):
         return top.parse_args([words[0], "--help"])

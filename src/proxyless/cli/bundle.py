@@ -7,12 +7,13 @@ from pathlib import Path
 
 from proxyless.cli import options
 from proxyless.cli.output import Answer, rows
+from proxyless.cli.parsing import CommandParser
 
 ON_THE_DEVICE = ["threads", "rounds", "loadings", "burst_ms", "width", "limit_s", "share", "cache"]
 """Settings of measuring that are chosen where the bundle is timed."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     parser.usage = "proxyless bundle --space NAME --image-size PX --out FOLDER [any setting below]"
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="Folder for the bundle, to be copied to the device."

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from proxyless.cli import options
 from proxyless.cli.output import Answer, of_table
+from proxyless.cli.parsing import CommandParser
 from proxyless.errors import ProxylessError
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     parser.usage = (
         "proxyless measure --space NAME --device DEVICE --out FILE [any setting below]\n"
         "       proxyless measure --from RESULTS [--bundle FOLDER] [--adapt TABLE ...] --out FILE"

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from proxyless.cli.parsing import CommandParser
 from proxyless.errors import ProxylessError, meant
 from proxyless.job import settings
 from proxyless.job.settings import Described, Settings
+from proxyless.spaces.settings import DEFAULT, owners_of
 
 SECTIONS = {
     "": "the job",
@@ -38,21 +43,50 @@ def flag(name: str) -> str:
     return SHORT.get(name, _spelt(name))
 
 
-def add_settings(
-    parser: argparse.ArgumentParser,
-    sections: Collection[str],
-    *,
-    skip: Collection[str] = (),
-) -> None:
-    """Add a flag for each setting of ``sections``, but none of ``skip``, and ``--config``."""
+def add_settings(parser: CommandParser, sections: Collection[str], *, skip: Collection[str] = ()) -> None:
+    """Add a flag for each setting of ``sections``, but none of ``skip``, and ``--config``.
+
+    The settings of the space are those of the space that ``parser`` is made for.
+    """
+    chosen = Settings().replace({"space.name": parser.space})
     names = ", ".join(settings.recipes())
     text = f"YAML file of settings, or a recipe of the paper ({names}). Flags override it."
     parser.add_argument("--config", type=Path, metavar="FILE", help=text)
     groups = {name: parser.add_argument_group(title) for name, title in SECTIONS.items() if name in sections}
-    for item in settings.describe():
+    if "space" in groups:
+        groups["space"].description = f"Settings of the space {parser.space}; `--space NAME --help` shows another's."
+        parser.elsewhere = partial(_of_another_space, parser.space)
+    for item in settings.describe(chosen):
         section = item.name.rpartition(".")[0]
         if section in groups and item.name not in skip:
             _add(groups[section], item)
+
+
+def has_space(parser: CommandParser) -> bool:
+    """Whether the settings of a space are among the flags of ``parser``."""
+    return any(action.dest == "space.name" for action in parser.flags().values())
+
+
+def named_space(words: Sequence[str]) -> str:
+    """The space that the words of a command name by ``--space``, or by the file of ``--config``.
+
+    Raises:
+        ProxylessError: the file is not readable, or a setting in it is wrong.
+    """
+    given: dict[str, str] = {}
+    for word, after in pairwise([*words, ""]):
+        name, equals, value = word.partition("=")
+        given[name] = value if equals else after
+    named = [given[name] for name in ("--space", _spelt("space.name")) if given.get(name)]
+    if named:
+        return named[-1]
+    return settings.load(given["--config"]).space.name if given.get("--config") else DEFAULT
+
+
+def _of_another_space(space: str, name: str) -> str | None:
+    """Whose flag ``name`` is, if it is one of a space other than ``space``."""
+    owners = owners_of(name.removeprefix("--space-").replace("-", "_")) if name.startswith("--space-") else ()
+    return f"it is one of --space {' and '.join(owners)}, and the space is {space}" if owners else None
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:
@@ -103,14 +137,19 @@ def chosen(parsed: argparse.Namespace) -> Settings:
     Raises:
         ProxylessError: the file is not readable, or a setting is unknown or of the wrong type.
     """
-    result = settings.load(parsed.config) if parsed.config else Settings()
-    for name, value in vars(parsed).items():
-        if name in _NAMES and value is not None:
-            try:
-                result = result.replace({name: None if value is _NULL else value})
-            except ProxylessError as error:
-                raise ProxylessError(str(error).replace(f"setting {name}", flag(name), 1)) from None
-    return result
+    base = settings.load(parsed.config) if parsed.config else Settings()
+    values = {
+        name: None if value is _NULL else value
+        for name, value in vars(parsed).items()
+        if value is not None and ("." in name or name in _OF_THE_JOB)
+    }
+    try:
+        return base.replace(values)
+    except ProxylessError as error:
+        found = re.match(r"setting ([\w.]+)", str(error))
+        if found is None or found[1] not in values:
+            raise
+        raise ProxylessError(str(error).replace(found[0], flag(found[1]), 1)) from None
 
 
 def whole(text: str) -> int:
@@ -126,7 +165,7 @@ def real(text: str) -> float:
 _NULL = object()
 """A flag was given the text ``null``: none, in place of what the file says."""
 
-_NAMES = {item.name for item in settings.describe()}
+_OF_THE_JOB = {item.name for item in settings.describe() if "." not in item.name}
 
 
 def _spelt(name: str) -> str:
@@ -154,7 +193,7 @@ def _add(group: Any, item: Described) -> None:
         }
         function, metavar = types[kind]
         how |= {"type": function, "metavar": METAVARS.get(item.name, metavar)}
-        if type(None) in typing.get_args(item.type):
+        if type(None) in typing.get_args(item.type) or item.name.startswith("space."):
             how["type"] = _or_null(function)
         if kind is tuple:
             how |= {"nargs": "+", "action": _Several}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from proxyless import __version__
@@ -31,8 +31,12 @@ class CommandParser(argparse.ArgumentParser):
     Flags are never abbreviated, so that a new flag cannot change what an old command means.
     """
 
-    def __init__(self, **arguments: Any) -> None:
+    def __init__(self, *, space: str = "", **arguments: Any) -> None:
         super().__init__(allow_abbrev=False, **arguments)
+        self.space = space
+        """The search space whose settings are flags."""
+        self.elsewhere: Callable[[str], str | None] = lambda name: None
+        """Says of a flag that is unknown here where it belongs, if it does somewhere."""
         self.others: Mapping[str, CommandParser] = {}
         """The other commands' parsers by name, for flags that are one of theirs."""
 
@@ -53,7 +57,7 @@ class CommandParser(argparse.ArgumentParser):
         """``words`` in a form that argparse reads as they are meant, such as ``--latency=-1e3``, and a remark on each
         flag that was given in vain. Unknown flags and lacking values end the process.
         """
-        flags, left = self._flags(), list(words)
+        flags, left = self.flags(), list(words)
         ready: list[str] = []
         given: dict[str, list[tuple[str, str]]] = {}
         while left:
@@ -89,14 +93,15 @@ class CommandParser(argparse.ArgumentParser):
         repeated = [uses for uses in given.values() if len({value for _, value in uses}) > 1]
         return ready, [f"{uses[-1][0]} is given more than once: the last one counts" for uses in repeated]
 
-    def _flags(self) -> dict[str, argparse.Action]:
+    def flags(self) -> dict[str, argparse.Action]:
+        """What each flag does, hidden ones included."""
         return {flag: action for action in self._actions for flag in action.option_strings}
 
     def _visible(self) -> list[str]:
-        return [flag for flag, action in self._flags().items() if action.help != argparse.SUPPRESS]
+        return [flag for flag, action in self.flags().items() if action.help != argparse.SUPPRESS]
 
     def _described(self, name: str) -> str:
-        action = self._flags().get(name)
+        action = self.flags().get(name)
         return name if action is None else f"{name} {action.metavar}"
 
     def _check_switch(self, name: str, action: argparse.Action, value: str, *, joined: bool) -> None:
@@ -107,6 +112,8 @@ class CommandParser(argparse.ArgumentParser):
             self.error(f"{name} takes no value, got {value!r}{mend}")
 
     def _unknown(self, name: str) -> str:
+        if where := self.elsewhere(name):
+            return f"unknown option {name}: {where}"
         theirs = [command for command, parser in self.others.items() if name in parser._visible()]
         if theirs:
             return f"unknown option {name}: it is one of proxyless {_listed(theirs, 'and')}"

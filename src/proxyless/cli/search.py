@@ -10,9 +10,10 @@ from pathlib import Path
 
 from proxyless.cli import options
 from proxyless.cli.output import Answer, of_run
+from proxyless.cli.parsing import CommandParser
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     parser.usage = "proxyless search --data DATA --device DEVICE --latency MS --out RUN [any setting below]"
     parser.add_argument(
         "--out",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import torch
@@ -24,7 +23,7 @@ from proxyless.search.objective import BudgetLoss, Objective, ScaledLoss, TaskOn
 from proxyless.search.reinforce import ReinforceUpdate
 from proxyless.search.reward import AccuracyReward, LatencyReward
 from proxyless.search.steps import ArchitectureUpdate
-from proxyless.spaces import Space
+from proxyless.spaces import SPACES, Space
 from proxyless.supernet import Supernet
 from proxyless.tasks import Classification, Task
 from proxyless.training.loop import Recipe
@@ -61,12 +60,7 @@ def space_arguments(settings: Settings) -> dict[str, Any]:
     Raises:
         ProxylessError: there is no such space, or it has no such argument.
     """
-    chosen = {name: value for name, value in dataclasses.asdict(settings.space).items() if value is not None}
-    name = chosen.pop("name")
-    for argument in chosen:
-        if not spaces.takes(name, argument):
-            raise ProxylessError(f"setting space.{argument}: the space {name} has none, leave it away")
-    return chosen | regularisation(settings, name)
+    return settings.space.arguments() | regularisation(settings, settings.space.name)
 
 
 def regularisation(settings: Settings, space: str) -> dict[str, Any]:
@@ -76,10 +70,11 @@ def regularisation(settings: Settings, space: str) -> dict[str, Any]:
         ProxylessError: networks of the space have no such regularisation.
     """
     wanted = {"dropout": settings.training.dropout, "drop_path": settings.training.drop_path}
+    known = SPACES.get(space).regularisation
     for name, value in wanted.items():
-        if value and not spaces.takes(space, name):
+        if value and name not in known:
             raise ProxylessError(f"setting training.{name}: networks of the space {space} have none, leave it at 0")
-    return {name: value for name, value in wanted.items() if spaces.takes(space, name)}
+    return {name: value for name, value in wanted.items() if name in known}
 
 
 def space(settings: Settings, *, classes: int, channels: int, image_size: int) -> Space:

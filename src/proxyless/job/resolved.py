@@ -13,6 +13,7 @@ from proxyless.job.settings import SearchSettings, Settings, TrainingSettings
 from proxyless.latency.device import TABLE_FILE, Device
 from proxyless.search.loop import Schedule
 from proxyless.spaces import Space
+from proxyless.spaces.settings import of_space
 
 WARMUP_IMAGES, MOST_WARMUP_EPOCHS = 50_000, 20
 SEARCH_IMAGES, MOST_SEARCH_EPOCHS = 100_000, 40
@@ -53,16 +54,13 @@ def resolved(settings: Settings, images: ImageData, space: Space, target: Device
         "images.size": images.image_size,
         "images.flip": images.augmentation.flip,
         "images.crop_scale": images.augmentation.min_scale,
-        "space.name": space.name,
     }
-    own = {item.name for item in dataclasses.fields(settings.space)} - {"name"}
-    arguments = space.architecture({}).arguments
-    values |= {f"space.{name}": value for name, value in arguments.items() if name in own}
     if target.runtime == TABLE_FILE:
         values["device"] = str(files.from_home(target.name).resolve())
     elif target.here:
         values |= {"measure.threads": target.threads, "measure.batch": target.batch}
-    return with_lengths(settings.replace(values), len(images.train))
+    settings = dataclasses.replace(settings.replace(values), space=of_space(space.architecture({})))
+    return with_lengths(settings, len(images.train))
 
 
 def with_lengths(settings: Settings, count: int) -> ResolvedSettings:

@@ -131,17 +131,18 @@ def check_same(run: RunFolder, wanted: Settings, data: Mapping[str, Any]) -> Non
     """
     if not run.config.exists():
         return
-    before = settings.load(run.config).replace({name: value(wanted, name) for name in FREE})
+    before = settings.load(run.config).replace({name: settings.value(wanted, name) for name in FREE})
     record = files.read_json(run.data)
     same = _same_images(record, json.loads(json.dumps(data)))
-    names = [item.name for item in settings.describe() if value(before, item.name) != value(wanted, item.name)]
+    there, here = settings.flat(before), settings.flat(wanted)
+    names = [name for name, value in here.items() if there.get(name) != value]
     if same and "data" in names:  # the same images lie elsewhere now
         names.remove("data")
     if names:
         first = names[0]
         raise ProxylessError(
-            f"--out {run.path}: holds another run ({first} is {value(before, first)!r} there and"
-            f" {value(wanted, first)!r} here); choose another --out, or remove the folder"
+            f"--out {run.path}: holds another run ({first} is {there.get(first)!r} there and"
+            f" {here[first]!r} here); choose another --out, or remove the folder"
         )
     if not same:
         raise ProxylessError(
@@ -168,11 +169,3 @@ def open_run(run: RunFolder, wanted: Settings, data: Mapping[str, Any]) -> None:
         return
     files.write_json(run.data, data)
     settings.save(wanted, run.config)
-
-
-def value(of: Settings, name: str) -> Any:
-    """A setting by its dotted name."""
-    found: Any = of
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found

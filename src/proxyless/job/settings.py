@@ -13,9 +13,10 @@ from typing import Any
 import yaml
 
 from proxyless import files
+from proxyless.configuration import merged, plain, setting
 from proxyless.errors import ProxylessError, meant
 from proxyless.files.yaml_files import read_yaml
-from proxyless.job.setting_values import merged, plain, setting
+from proxyless.spaces.settings import SpaceSettings, section
 
 
 class Update(Enum):
@@ -93,31 +94,6 @@ class ImageSettings:
         " most 4, where images are decoded or changed one by one.",
         least=0,
     )
-
-
-@dataclass(frozen=True)
-class SpaceSettings:
-    """The family of networks that is searched."""
-
-    name: str = setting("mobilenet", "Search space: mobilenet, tree or nas-bench-macro.")
-    width: float | None = setting(
-        None, "Multiplier of the channels of all layers of the space. Default: 1.0 from 96 px on, 0.5 below.", least=0.1
-    )
-    depths: tuple[int, ...] | None = setting(
-        None, "Most blocks of each of the six stages of the space mobilenet. Default: from the image size."
-    )
-    first_width: int | None = setting(
-        None, "Channels of the first stage of the space mobilenet before the multiplier. Default: 24.", least=8
-    )
-    kernels: tuple[int, ...] | None = setting(
-        None, "Kernel sizes of the candidates of the space mobilenet. Default: 3 5 7."
-    )
-    expansions: tuple[int, ...] | None = setting(
-        None, "Expansion factors of the candidates of the space mobilenet. Default: 3 6."
-    )
-    blocks: int | None = setting(None, "Residual blocks of each stage of the space tree. Default: 18.", least=1)
-    stem: int | None = setting(None, "Channels of the first convolution of the space tree. Default: 16.", least=1)
-    final_width: int | None = setting(None, "Channels of the last block of the space tree. Default: 400.", least=1)
 
 
 @dataclass(frozen=True)
@@ -235,7 +211,7 @@ class TrainingSettings:
     )
     drop_path: float = setting(
         0.0,
-        "Probability that the last residual block of a network of the space tree is left out for an image in training.",
+        "Probability that the last residual block is left out for an image in the final training, in the space tree.",
         least=0,
         most=0.95,
     )
@@ -272,7 +248,7 @@ class Settings:
     )
     seed: int = setting(0, "Seed of everything random.", least=0)
     images: ImageSettings = field(default_factory=ImageSettings)
-    space: SpaceSettings = field(default_factory=SpaceSettings)
+    space: SpaceSettings = field(default_factory=section)
     measure: MeasureSettings = field(default_factory=MeasureSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -288,8 +264,8 @@ class Settings:
         for name, value in values.items():
             *sections, last = name.split(".")
             target = nested
-            for section in sections:
-                target = target.setdefault(section, {})
+            for part in sections:
+                target = target.setdefault(part, {})
             target[last] = value
         return merged(self, nested, "")
 
@@ -343,13 +319,31 @@ class Described:
     help: str
 
 
-def describe(cls: type = Settings, prefix: str = "") -> Iterator[Described]:
-    """All settings by dotted name, in order."""
-    hints = typing.get_type_hints(cls)
-    for item in dataclasses.fields(cls):
-        hint = hints[item.name]
-        if dataclasses.is_dataclass(hint):
-            assert isinstance(hint, type)
-            yield from describe(hint, f"{prefix}{item.name}.")
+def describe(settings: Any = None, prefix: str = "") -> Iterator[Described]:
+    """All settings by dotted name, in order.
+
+    Args:
+        settings: whose space decides which settings of a space there are; by default that of :class:`Settings`.
+        prefix: what stands before the names.
+    """
+    settings = Settings() if settings is None else settings
+    hints = typing.get_type_hints(type(settings))
+    for item in dataclasses.fields(settings):
+        current = getattr(settings, item.name)
+        if dataclasses.is_dataclass(current):
+            yield from describe(current, f"{prefix}{item.name}.")
         else:
-            yield Described(prefix + item.name, hint, item.default, item.metadata["help"])
+            yield Described(prefix + item.name, hints[item.name], item.default, item.metadata["help"])
+
+
+def flat(settings: Settings) -> dict[str, Any]:
+    """The values of all settings by dotted name, in order."""
+    return {item.name: value(settings, item.name) for item in describe(settings)}
+
+
+def value(settings: Settings, name: str) -> Any:
+    """A setting by its dotted name."""
+    found: Any = settings
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found

@@ -1,98 +1,121 @@
-"""Ready search spaces by name; any module that holds choices is one as well."""
+"""Ready search spaces by name; any module that holds choices is one as well.
+
+A space of another package registers itself by :func:`register_space`, and is found by an entry point of the group
+``proxyless.spaces``.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from proxyless.architecture import Architecture
-from proxyless.errors import ProxylessError, meant
+from proxyless.configuration import argument, setting
+from proxyless.errors import ProxylessError
+from proxyless.registry import Registry
+from proxyless.spaces.space import ImageSpace, PlacedOperator, Space
 
 if TYPE_CHECKING:
-    from torch import nn
+    from proxyless.architecture import Architecture
 
-    from proxyless.supernet import SharedStart, Supernet
+__all__ = [
+    "SPACES",
+    "ImageSpace",
+    "PlacedOperator",
+    "Space",
+    "SpaceInfo",
+    "argument",
+    "list_spaces",
+    "make",
+    "register_space",
+    "setting",
+    "space_of",
+]
 
+SPACES: Registry[type[ImageSpace]] = Registry(
+    "search space",
+    "proxyless.spaces",
+    {
+        "mobilenet": "proxyless.spaces.mobilenet",
+        "tree": "proxyless.spaces.tree",
+        "nas-bench-macro": "proxyless.spaces.nas_bench_macro",
+    },
+)
+"""Every search space by name."""
 
-class Space(Protocol):
-    """A family of networks that can be searched and rebuilt from data."""
-
-    name: str
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of one image."""
-        ...
-
-    def network(self) -> nn.Module:
-        """A fresh network that holds the choices."""
-        ...
-
-    def build(self, architecture: Architecture) -> nn.Module:
-        """The compact network of an architecture, with fresh weights."""
-        ...
-
-    def architecture(self, choices: dict[str, str]) -> Architecture:
-        """Choices as an architecture that names this space."""
-        ...
-
-    def describe(self, architecture: Architecture) -> str:
-        """One readable line."""
-        ...
+S = TypeVar("S", bound=type[ImageSpace])
 
 
-NAMES = ("mobilenet", "tree", "nas-bench-macro")
+def register_space(name: str) -> Callable[[S], S]:
+    """Make a class known as a search space: the command line, bundles and reports then know it as they know ours.
+
+    Args:
+        name: by which it is asked for, such as ``--space NAME``.
+
+    Returns:
+        A decorator for a frozen dataclass that is a subclass of :class:`ImageSpace`.
+
+    Raises:
+        ProxylessError: the name is taken, or the class is no subclass of :class:`ImageSpace`.
+    """
+
+    def registered(kind: S) -> S:
+        if not (isinstance(kind, type) and issubclass(kind, ImageSpace) and dataclasses.is_dataclass(kind)):
+            raise ProxylessError(f"search space {name}: {kind!r} is no dataclass that is a subclass of ImageSpace")
+        SPACES.register(name, kind, module=kind.__module__)
+        kind.name = name
+        return kind
+
+    return registered
 
 
-def _kind(name: str) -> Callable[..., Space]:
-    if name not in NAMES:
-        raise ProxylessError(f"no search space called {name!r}: there is {', '.join(NAMES)}{meant(name, NAMES)}")
-    from proxyless.spaces.mobilenet import MobileNetSpace
-    from proxyless.spaces.nas_bench_macro import NasBenchMacroSpace
-    from proxyless.spaces.tree import TreeSpace
-
-    kinds: dict[str, Callable[..., Space]] = {
-        "mobilenet": MobileNetSpace,
-        "tree": TreeSpace,
-        "nas-bench-macro": NasBenchMacroSpace,
-    }
-    return kinds[name]
-
-
-def takes(name: str, argument: str) -> bool:
-    """Whether the space called ``name`` has ``argument``."""
-    return argument in inspect.signature(_kind(name)).parameters
-
-
-def make(name: str, arguments: Mapping[str, Any] | None = None) -> Space:
-    """The space called ``name``.
+def make(name: str, arguments: Mapping[str, Any] | None = None) -> ImageSpace:
+    """Make the space called ``name``.
 
     Raises:
         ProxylessError: no such space, or arguments it does not take.
     """
-    kind, given = _kind(name), arguments or {}
-    known = inspect.signature(kind).parameters
-    for argument in given:
-        if argument not in known:
-            near = difflib.get_close_matches(str(argument), known, 1)
+    kind, given = SPACES.get(name), arguments or {}
+    known = [item.name for item in dataclasses.fields(kind)]
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1)
             mend = f"did you mean {near[0]}?" if near else f"there is {', '.join(known)}"
-            raise ProxylessError(f"space {name} has no argument {argument}: {mend}")
+            raise ProxylessError(f"space {name} has no argument {key}: {mend}")
     return kind(**given)
 
 
-def space_of(architecture: Architecture) -> Space:
-    """The space an architecture names."""
+def space_of(architecture: Architecture) -> ImageSpace:
+    """Make the space that an architecture names."""
     return make(architecture.space, architecture.arguments)
 
 
-def shared_start(space: Space, supernet: Supernet) -> SharedStart | None:
-    """The quick start of a space's supernet, if it has one."""
-    from proxyless.spaces.mobilenet import MobileNetSpace
+@dataclass(frozen=True)
+class SpaceInfo:
+    """What is known of a search space.
 
-    if not isinstance(space, MobileNetSpace):
-        return None
-    from proxyless.spaces.mobilenet_start import MobileNetStart
+    Args:
+        name: as ``--space`` takes it.
+        description: one line; where it cannot be imported, why.
+        settings: names of its own settings.
+    """
 
-    return MobileNetStart(supernet)
+    name: str
+    description: str
+    settings: tuple[str, ...]
+
+
+def list_spaces() -> list[SpaceInfo]:
+    """The search spaces that have a name, ours and those of other packages."""
+    broken = [SpaceInfo(name, reason, ()) for name, reason in SPACES.broken().items()]
+    return [_described(name, kind) for name, kind in SPACES.registered().items()] + broken
+
+
+def _described(name: str, kind: type[ImageSpace]) -> SpaceInfo:
+    from proxyless.spaces.settings import section
+
+    description = (kind.__doc__ or "").strip().partition("\n")[0]
+    own = tuple(item.name for item in dataclasses.fields(section(name)) if item.name != "name")
+    return SpaceInfo(name, description, own)

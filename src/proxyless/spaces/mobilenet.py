@@ -6,25 +6,18 @@ images it is the same family with fewer strides and blocks, so that the last fea
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
-
-from proxyless.architecture import Architecture, indices
-from proxyless.choice import Choice, Zero
+from proxyless.configuration import argument, setting
 from proxyless.errors import ProxylessError, short
-from proxyless.spaces.arguments import (
-    COMMON,
-    all_whole,
-    as_tuple,
-    check_number,
-    check_rate,
-    check_size,
-    check_whole,
-)
+from proxyless.spaces import ImageSpace, PlacedOperator, register_space
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from proxyless.architecture import Architecture
+    from proxyless.supernet import SharedStart, Supernet
 
 STEM, FIRST, HEAD = 32, 16, 1280
 WIDTHS = (24, 40, 80, 96, 192, 320)
@@ -33,9 +26,10 @@ WIDTHS = (24, 40, 80, 96, 192, 320)
 STRIDE_ORDER = (0, 1, 2, 4, "stem")
 
 
+@register_space("mobilenet")
 @dataclass(frozen=True)
-class MobileNetSpace:
-    """All networks of the family for one image size; its fields are the ``arguments`` of an architecture.
+class MobileNetSpace(ImageSpace):
+    """Chains of MBConv blocks of every kernel and expansion, for the ImageNet networks of the paper and smaller images.
 
     Args:
         classes: number of classes.
@@ -54,55 +48,42 @@ class MobileNetSpace:
         ProxylessError: an argument out of range.
     """
 
-    classes: int = 1000
-    channels: int = 3
-    image_size: int = 224
-    width: float | None = None
-    depths: tuple[int, ...] | None = None
-    first_width: int = 24
-    widths: tuple[int, ...] | None = None
-    kernels: tuple[int, ...] = (3, 5, 7)
-    expansions: tuple[int, ...] = (3, 6)
-    dropout: float = 0.0
+    width: float | None = setting(
+        None, "Multiplier of the channels of all layers. Default: 1.0 from 96 px on, 0.5 below.", least=0.1, most=8
+    )
+    depths: tuple[int, ...] | None = setting(
+        None, "Most blocks of each of the six stages. Default: from the image size.", least=1, most=100
+    )
+    first_width: int = setting(24, "Channels of the first stage before the multiplier.", least=8, most=1024)
+    widths: tuple[int, ...] | None = argument(None, least=8, most=8192)
+    kernels: tuple[int, ...] = setting((3, 5, 7), "Kernel sizes of the candidates.", least=1, most=31)
+    expansions: tuple[int, ...] = setting((3, 6), "Expansion factors of the candidates.", least=1, most=32)
+    dropout: float = argument(0.0, least=0, most=0.99)
 
-    name = "mobilenet"
+    regularisation = ("dropout",)
 
     def __post_init__(self) -> None:
-        check_whole(self, COMMON | {"first_width": (8, 1024)})
-        check_rate(self, "dropout")
+        super().__post_init__()
         small = self.image_size < 96
         if self.width is None:
             object.__setattr__(self, "width", 0.5 if small else 1.0)
         if self.depths is None:
             object.__setattr__(self, "depths", (3, 3, 3, 3, 3, 1) if small else (4, 4, 4, 4, 4, 1))
-        for field in ("depths", "kernels", "expansions", "widths"):
-            if getattr(self, field) is not None:
-                as_tuple(self, field)
-        assert self.depths is not None
-        check_number(self, "width", 0.1, 8)
-        if len(self.depths) != len(WIDTHS) or not all_whole(self.depths, 1, 100):
-            raise ProxylessError(
-                f"space mobilenet: depths must be {len(WIDTHS)} numbers of at least 1 and at most 100,"
-                f" got {short(self.depths)}"
-            )
-        if self.widths is not None and (
-            len(self.widths) != len(WIDTHS) or not all_whole(self.widths, 8, 8192) or any(w % 8 for w in self.widths)
-        ):
-            raise ProxylessError(
-                f"space mobilenet: widths must be {len(WIDTHS)} multiples of 8 up to 8192, got {short(self.widths)}"
-            )
-        if not self.kernels or not all_whole(self.kernels, 1, 31) or any(k % 2 == 0 for k in self.kernels):
-            raise ProxylessError(f"space mobilenet: kernels must be odd and at most 31, got {short(self.kernels)}")
-        if not self.expansions or not all_whole(self.expansions, 1, 32):
-            raise ProxylessError(
-                f"space mobilenet: expansions must be whole numbers from 1 to 32, got {short(self.expansions)}"
-            )
+        for field in ("depths", "widths"):
+            found = getattr(self, field)
+            if found is not None and len(found) != len(WIDTHS):
+                raise ProxylessError(f"space mobilenet: {field} must be {len(WIDTHS)} numbers, got {short(found)}")
+        if any(width % 8 for width in self.widths or ()):
+            raise ProxylessError(f"space mobilenet: widths must be multiples of 8, got {short(self.widths)}")
+        if any(kernel % 2 == 0 for kernel in self.kernels):
+            raise ProxylessError(f"space mobilenet: kernels must be odd, got {short(self.kernels)}")
         for field in ("kernels", "expansions"):
             if len(set(getattr(self, field))) < len(getattr(self, field)):
                 raise ProxylessError(f"space mobilenet: {field} must differ, got {short(getattr(self, field))}")
         if len(self.kernels) * len(self.expansions) < 2:
             raise ProxylessError("space mobilenet: kernels and expansions must give at least two candidates")
-        check_size(self, sum(self.depths) * len(self.kernels) * len(self.expansions), self._parameters())
+        assert self.depths is not None
+        self.check_size(sum(self.depths) * len(self.kernels) * len(self.expansions), self._parameters())
 
     def _parameters(self) -> int:
         """Parameters of all candidates' convolutions and of the classifier."""
@@ -116,11 +97,6 @@ class MobileNetSpace:
                     total += blocks * middle * sum(inputs + kernel**2 + out for kernel in self.kernels)
             width = out
         return total
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of one image."""
-        return self.channels, self.image_size, self.image_size
 
     def strides(self) -> tuple[int, tuple[int, ...]]:
         """Strides of the stem and of the first block of each stage."""
@@ -156,7 +132,15 @@ class MobileNetSpace:
 
     def network(self) -> nn.Module:
         """A fresh over-parameterized network, (batch, channels, height, width) -> (batch, classes)."""
+        from proxyless.spaces.mobilenet_network import MobileNetChoices
+
         return MobileNetChoices(self)
+
+    def quick_start(self, supernet: Supernet) -> SharedStart:
+        """See :mod:`proxyless.spaces.mobilenet_start`."""
+        from proxyless.spaces.mobilenet_start import MobileNetStart
+
+        return MobileNetStart(supernet)
 
     def arch_def(self, architecture: Architecture) -> list[list[str]]:
         """The architecture as timm's block strings, one list a stage, channels final.
@@ -164,6 +148,8 @@ class MobileNetSpace:
         Raises:
             ProxylessError: the architecture is not of this space.
         """
+        from proxyless.architecture import indices
+
         indices(architecture.choices, self.choices())
         assert self.depths is not None
         _, strides = self.strides()
@@ -198,10 +184,27 @@ class MobileNetSpace:
 
         return build(self.timm_arguments(architecture))
 
-    def architecture(self, choices: dict[str, str]) -> Architecture:
-        """``choices`` as an architecture of this space."""
-        arguments = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-        return Architecture(choices, self.name, arguments)
+    def operators(self) -> list[PlacedOperator]:
+        """All operators in network order, for published latency tables."""
+        stem, first, head = self.fixed_widths()
+        stem_stride, strides = self.strides()
+        size, width = -(-self.image_size // stem_stride), first
+        at = _shape(size, stem)
+        found = [
+            PlacedOperator("stem", _shape(self.image_size, self.channels), at),
+            PlacedOperator("first", at, _shape(size, first)),
+        ]
+        assert self.depths is not None
+        choices = iter(self.choices().items())
+        for depth, out, first_stride in zip(self.depths, self.stage_widths(), strides, strict=True):
+            for block in range(depth):
+                before = _shape(size, width)
+                size, width = -(-size // (1 if block else first_stride)), out
+                place, candidates = next(choices)
+                found.append(PlacedOperator(place, before, _shape(size, width), tuple(candidates)))
+        found.append(PlacedOperator("head", _shape(size, width), _shape(size, head)))
+        found.append(PlacedOperator("classifier", _shape(size, head), str(self.classes)))
+        return found
 
     def describe(self, architecture: Architecture) -> str:
         """One readable line: the stages with kernel and expansion of their blocks."""
@@ -213,58 +216,5 @@ class MobileNetSpace:
         )
 
 
-class MobileNetChoices(nn.Module):
-    """The over-parameterized network of a :class:`MobileNetSpace`; choices are named ``stage1.block0`` and so on."""
-
-    def __init__(self, space: MobileNetSpace) -> None:
-        super().__init__()
-        from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
-        from timm.models._efficientnet_builder import efficientnet_init_weights
-
-        norm = partial(nn.BatchNorm2d, eps=1e-3)
-        layers: dict[str, Any] = {"act_layer": nn.ReLU6, "norm_layer": norm}
-        stem_stride, strides = space.strides()
-        stem, width, head = space.fixed_widths()
-        self.conv_stem = nn.Conv2d(space.channels, stem, 3, stem_stride, 1, bias=False)
-        self.bn1 = nn.Sequential(norm(stem), nn.ReLU6(inplace=True))
-        self.first = DepthwiseSeparableConv(stem, width, dw_kernel_size=3, **layers)
-        assert space.depths is not None
-        self.stages = tuple(f"stage{number + 1}" for number in range(len(space.depths)))
-        for stage, depth, out, stride in zip(self.stages, space.depths, space.stage_widths(), strides, strict=True):
-            blocks: OrderedDict[str, nn.Module] = OrderedDict()
-            for block in range(depth):
-                step = 1 if block else stride
-                candidates: dict[str, nn.Module] = {
-                    f"k{kernel}_e{expansion}": InvertedResidual(
-                        width,
-                        out,
-                        dw_kernel_size=kernel,
-                        stride=step,
-                        noskip=True,
-                        exp_ratio=float(expansion),
-                        **layers,
-                    )
-                    for expansion in space.expansions
-                    for kernel in space.kernels
-                }
-                if block:
-                    candidates["skip"] = Zero()
-                # timm gives a block a shortcut wherever the shapes agree; so does the choice in its place.
-                shortcut = step == 1 and width == out
-                blocks[f"block{block}"] = Choice(shortcut=shortcut, **candidates)
-                width = out
-            self.add_module(stage, nn.Sequential(blocks))
-        self.conv_head = nn.Conv2d(width, head, 1, bias=False)
-        self.bn2 = nn.Sequential(norm(head), nn.ReLU6(inplace=True))
-        self.classifier = nn.Linear(head, space.classes)
-        efficientnet_init_weights(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (batch, channels, height, width) -> logits (batch, classes)."""
-        x = self.first(self.bn1(self.conv_stem(x)))
-        for stage in self.stages:
-            x = getattr(self, stage)(x)
-        x = self.bn2(self.conv_head(x))
-        x = x.mean(dim=(2, 3))
-        logits: Tensor = self.classifier(x)
-        return logits
+def _shape(size: int, channels: int) -> str:
+    return f"{size}x{size}x{channels}"

@@ -8,64 +8,31 @@ space with all arguments at their defaults.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import nn
-
-from proxyless.architecture import Architecture, indices
-from proxyless.choice import Choice
+from proxyless.configuration import argument, setting
 from proxyless.errors import ProxylessError
-from proxyless.spaces.arguments import COMMON, LARGEST_IMAGE, as_tuple, check_rate, check_size, check_whole
-from proxyless.spaces.tree_layers import (
-    ConvLayer,
-    DepthConvLayer,
-    IdentityLayer,
-    Layer,
-    Linear,
-    LinearLayer,
-    PoolingLayer,
-    PyramidTreeNet,
-    ResidualTreeBlock,
-    TransitionBlock,
-    TreeNode,
-    identity,
-    initialise,
-    made,
-)
+from proxyless.spaces import ImageSpace, register_space
+from proxyless.spaces.space import LARGEST_IMAGE, MOST_CLASSES
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from proxyless.architecture import Architecture
 
 BOTTLENECK = 4
 """Channels of a residual block's output for one of its cell."""
 
-OPERATIONS: dict[str, Callable[[int], nn.Module]] = {
-    "sep3": lambda channels: Layer(DepthConvLayer(channels, channels, 3, act_func="relu")),
-    "sep5": lambda channels: Layer(DepthConvLayer(channels, channels, 5, act_func="relu")),
-    "sep7": lambda channels: Layer(DepthConvLayer(channels, channels, 7, act_func="relu")),
-    "dil3": lambda channels: Layer(DepthConvLayer(channels, channels, 3, dilation=2, act_func="relu")),
-    "identity": lambda channels: made(identity(channels)),
-    "avg3": lambda channels: Layer(PoolingLayer(channels, channels, 3, use_bn=False)),
-    "max3": lambda channels: Layer(PoolingLayer(channels, channels, 3, pool_type="max", use_bn=False)),
-}
-"""What may stand on an edge of a cell, by name: (batch, channels, height, width) in and out."""
-
-BOUNDS = {
-    "image_size": (1, LARGEST_IMAGE),
-    "stages": (1, 8),
-    "blocks": (1, 1000),
-    "stem": (1, 4096),
-    "final_width": (1, 65_536),
-    "depth": (2, 12),
-    "branches": (2, 16),
-}
-"""From where to where the whole numbers go that a space is made with."""
-
-Edge = Callable[[int], nn.Module]
-"""Makes the module of an edge with this many channels; called for one edge after the other, in network order."""
+OPERATIONS = ("sep3", "sep5", "sep7", "dil3", "identity", "avg3", "max3")
+"""What may stand on an edge of a cell; :mod:`proxyless.spaces.tree_network` makes the modules."""
 
 
+@register_space("tree")
 @dataclass(frozen=True)
-class TreeSpace:
-    """All networks of the family for one image size; its fields are the ``arguments`` of an architecture.
+class TreeSpace(ImageSpace):
+    """PyramidNets for small images whose residual blocks hold tree cells, as the CIFAR-10 networks of the paper do.
 
     Args:
         classes: number of classes.
@@ -87,24 +54,22 @@ class TreeSpace:
         ProxylessError: an argument out of range.
     """
 
-    classes: int = 10
-    channels: int = 3
-    image_size: int = 32
-    stages: int = 3
-    blocks: int = 18
-    stem: int = 16
-    final_width: int = 400
-    depth: int = 3
-    branches: int = 2
-    operations: tuple[str, ...] = tuple(OPERATIONS)
-    dropout: float = 0.0
-    drop_path: float = 0.0
+    classes: int = argument(10, least=2, most=MOST_CLASSES)
+    image_size: int = argument(32, least=1, most=LARGEST_IMAGE)
+    stages: int = argument(3, least=1, most=8)
+    blocks: int = setting(18, "Residual blocks of each stage.", least=1, most=1000)
+    stem: int = setting(16, "Channels of the first convolution.", least=1, most=4096)
+    final_width: int = setting(400, "Channels of the last block.", least=1, most=65_536)
+    depth: int = argument(3, least=2, most=12)
+    branches: int = argument(2, least=2, most=16)
+    operations: tuple[str, ...] = argument(OPERATIONS)
+    dropout: float = argument(0.0, least=0, most=0.99)
+    drop_path: float = argument(0.0, least=0, most=0.99)
 
-    name = "tree"
+    regularisation = ("dropout", "drop_path")
 
     def __post_init__(self) -> None:
-        as_tuple(self, "operations")
-        check_whole(self, COMMON | BOUNDS)
+        super().__post_init__()
         reduction = 2 ** (self.stages - 1)
         if self.image_size < reduction or self.image_size % reduction:
             raise ProxylessError(
@@ -116,25 +81,18 @@ class TreeSpace:
                 f"space tree: stem must be at least branches ({self.branches}) and final_width at least {BOTTLENECK}"
                 f" times stem, got stem {self.stem} and final_width {self.final_width}"
             )
-        unknown = [name for name in self.operations if not isinstance(name, str) or name not in OPERATIONS]
+        unknown = [name for name in self.operations if name not in OPERATIONS]
         if unknown or len(set(self.operations)) != len(self.operations) or len(self.operations) < 2:
             raise ProxylessError(
                 f"space tree: operations must be two or more different ones of {', '.join(OPERATIONS)},"
                 f" got {', '.join(map(str, self.operations)) or 'none'}"
             )
-        for field in ("dropout", "drop_path"):
-            check_rate(self, field)
         edges = sum(self.branches ** (level + 1) for level in range(1, self.depth))  # of a cell
         candidates = edges * len(self.operations)
-        check_size(self, self.stages * self.blocks * candidates, 0)
+        self.check_size(self.stages * self.blocks * candidates, 0)
         # Of an edge with channels w at the most: 7 x 7 depthwise and 1 x 1; around the cell, bottles of 4 w channels.
         of_cells = sum((candidates + 17) * width * (width + 49) for width in self.cell_widths())
-        check_size(self, 0, of_cells + self.final_width * self.classes)
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of one image."""
-        return self.channels, self.image_size, self.image_size
+        self.check_size(0, of_cells + self.final_width * self.classes)
 
     def cell_widths(self) -> tuple[int, ...]:
         """Channels of the cell of each residual block; its block returns four times as many."""
@@ -166,13 +124,9 @@ class TreeSpace:
 
     def network(self) -> nn.Module:
         """A fresh over-parameterized network, (batch, channels, height, width) -> (batch, classes)."""
+        from proxyless.spaces.tree_network import with_choices
 
-        def edge(channels: int) -> nn.Module:
-            return Choice(
-                shortcut=False, **{operation: OPERATIONS[operation](channels) for operation in self.operations}
-            )
-
-        return self._assembled(edge, dropout=0.0, drop_path=0.0)
+        return with_choices(self)
 
     def build(self, architecture: Architecture) -> nn.Module:
         """The compact network of ``architecture`` with fresh weights.
@@ -180,18 +134,11 @@ class TreeSpace:
         Raises:
             ProxylessError: the architecture is not of this space.
         """
+        from proxyless.architecture import indices
+        from proxyless.spaces.tree_network import of_operations
+
         indices(architecture.choices, self.choices())
-        taken = (architecture.choices[name] for name in self.choices())
-
-        def edge(channels: int) -> nn.Module:
-            return OPERATIONS[next(taken)](channels)
-
-        return self._assembled(edge, dropout=self.dropout, drop_path=self.drop_path)
-
-    def architecture(self, choices: dict[str, str]) -> Architecture:
-        """``choices`` as an architecture of this space."""
-        arguments = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-        return Architecture(choices, self.name, arguments)
+        return of_operations(self, [architecture.choices[name] for name in self.choices()])
 
     def describe(self, architecture: Architecture) -> str:
         """One readable line: how often each operation was taken in each stage."""
@@ -203,46 +150,3 @@ class TreeSpace:
             counts = {operation: taken.count(operation) for operation in self.operations}
             stages.append(" ".join(f"{operation} {count}" for operation, count in counts.items() if count))
         return " | ".join(f"stage {number + 1}: {text}" for number, text in enumerate(stages))
-
-    # -- assembly --
-
-    def _assembled(self, edge: Edge, *, dropout: float, drop_path: float) -> PyramidTreeNet:
-        conv = Layer(ConvLayer(self.channels, self.stem, 3, use_bn=False))
-        blocks: list[nn.Module] = [TransitionBlock(conv, Layer(IdentityLayer(self.stem, self.stem)))]
-        width, widths = self.stem, self.cell_widths()
-        for number, cell_width in enumerate(widths):
-            halves = number > 0 and number % self.blocks == 0
-            out = BOTTLENECK * cell_width
-            halving = PoolingLayer(width, width, 2, stride=2, use_bn=False)
-            blocks.append(
-                ResidualTreeBlock(
-                    in_bottle=Layer(ConvLayer(width, cell_width)),
-                    cell=self._cell(edge, cell_width, 2 if halves else 1),
-                    out_bottle=Layer(ConvLayer(cell_width, out, act_func="relu")),
-                    shortcut=made(halving if halves else identity(width)),
-                    channels=out,
-                    drop_path=drop_path * (number + 1) / len(widths),
-                )
-            )
-            width = out
-        left = self.image_size // 2 ** (self.stages - 1)
-        pool = Layer(PoolingLayer(width, width, left, stride=left, act_func="relu"))
-        network = PyramidTreeNet(
-            [*blocks, TransitionBlock(pool)], Linear(LinearLayer(width, self.classes, dropout_rate=dropout))
-        )
-        initialise(network)
-        return network
-
-    def _cell(self, edge: Edge, width: int, stride: int) -> TreeNode:
-        both, branches = width * self.branches, self.branches
-        conv = ConvLayer(width, both, 3, stride=stride, groups=branches, has_shuffle=True, act_func="relu")
-        edges = [made(identity(width)) for _ in range(branches)]
-        children = [self._node(edge, width, self.depth - 1) for _ in range(branches)]
-        split = TreeNode(both, width, edges, children, split_type="split", has_branch_bn=True)
-        return TreeNode(width, width, [Layer(conv)], [split], split_type=None, merge_type=None)
-
-    def _node(self, edge: Edge, width: int, levels: int) -> TreeNode:
-        edges = [edge(width) for _ in range(self.branches)]
-        last = levels == 1
-        children = [nn.Identity() if last else self._node(edge, width, levels - 1) for _ in range(self.branches)]
-        return TreeNode(width, width, edges, children)

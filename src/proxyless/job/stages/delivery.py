@@ -244,8 +244,9 @@ def _write_description(job: Job, architecture: Architecture) -> None:
         "preprocessing": job.images.preprocessing.to_dict(),
         "input_shape": list(job.space.input_shape),
     }
-    if hasattr(job.space, "timm_arguments"):
-        describe["timm"] = job.space.timm_arguments(architecture)
+    timm_arguments = job.space.timm_arguments(architecture)
+    if timm_arguments is not None:
+        describe["timm"] = timm_arguments
     files.write_json(job.run.model, describe)
 
 

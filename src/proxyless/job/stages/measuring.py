@@ -18,7 +18,6 @@ from proxyless.latency.operators import layout
 from proxyless.latency.table import LatencyTable
 from proxyless.latency.timing.statistics import Conditions
 from proxyless.spaces import Space
-from proxyless.spaces.mobilenet import MobileNetSpace
 from proxyless.supernet import Supernet
 
 
@@ -51,10 +50,6 @@ def measured(settings: Settings, supernet: Supernet, space: Space, target: Devic
     if target.runtime == TABLE_FILE:
         return _from_file(target, supernet, space)
     if not target.here:
-        if not isinstance(space, MobileNetSpace):
-            raise ProxylessError(
-                f"device {target.name} is a published table of the space mobilenet, not of {space.name}"
-            )
         return LatencyTable.of_cost(published.table(target.name, space), describe(target))
     chosen = settings.measure
     table = measure.measure_table(

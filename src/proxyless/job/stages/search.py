@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxyless import files, spaces
+from proxyless import files
 from proxyless.data.batches import Batches
 from proxyless.job import objects
 from proxyless.job.checkpoints import Checkpoints
@@ -40,7 +40,7 @@ def search(job: Job, table: LatencyTable | None) -> Supernet:
                 objects.schedule(settings),
                 task,
                 expected_cost=None if table is None else lambda probabilities: float(table.expected(probabilities)),
-                start=spaces.shared_start(job.space, supernet) if settings.search.shared_start else None,
+                start=job.space.quick_start(supernet) if settings.search.shared_start else None,
                 measures=lambda: budget | update.measures(),
                 report=lambda metrics: files.append_json_line(run.search_history, metrics),
                 checkpoint=checkpoints.save,

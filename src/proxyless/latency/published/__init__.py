@@ -6,7 +6,7 @@ and end in the same kind of table as a count of MACs does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,44 +23,29 @@ CLASSES = 1000
 """Both tables are of networks with this many classes."""
 
 
-class MBConvSpace(Protocol):
-    """What a table asks of a space: the shape of every operator and the names of the candidates."""
+class Operator(Protocol):
+    """An operator of a space by its shapes; see :class:`proxyless.spaces.PlacedOperator`."""
 
     @property
-    def image_size(self) -> int:
-        """Height and width of an image in px."""
-        ...
+    def place(self) -> str: ...
 
     @property
-    def channels(self) -> int:
-        """Channels of an image."""
-        ...
+    def input(self) -> str: ...
 
     @property
-    def classes(self) -> int:
-        """Number of classes."""
-        ...
+    def output(self) -> str: ...
 
     @property
-    def depths(self) -> tuple[int, ...] | None:
-        """Blocks of each stage."""
-        ...
+    def candidates(self) -> Sequence[str]: ...
 
-    def strides(self) -> tuple[int, tuple[int, ...]]:
-        """Strides of the stem and of the first block of each stage."""
-        ...
 
-    def fixed_widths(self) -> tuple[int, int, int]:
-        """Output channels of stem, first block and head."""
-        ...
+class SpaceOfOperators(Protocol):
+    """What a table asks of a space; see :class:`proxyless.spaces.Space`."""
 
-    def stage_widths(self) -> tuple[int, ...]:
-        """Output channels of each stage."""
-        ...
+    @property
+    def name(self) -> str: ...
 
-    def choices(self) -> Mapping[str, list[str]]:
-        """Candidates by choice, stage by stage: ``k3_e6`` for kernel 3 and expansion 6, ``skip`` for Zero."""
-        ...
+    def operators(self) -> Sequence[Operator]: ...
 
 
 @dataclass(frozen=True)
@@ -82,15 +67,6 @@ class Published:
     note: str
 
 
-@dataclass(frozen=True)
-class _Operator:
-    """One operator of a space: its place in the network, and its shapes as height x width x channels."""
-
-    place: str
-    input: str
-    output: str
-
-
 def names() -> tuple[str, ...]:
     """The tables there are."""
     return NAMES
@@ -106,11 +82,11 @@ def describe(name: str) -> Published:
     return Published(name, value["device"], value["source"], value["licence"], value["note"])
 
 
-def table(name: str, space: MBConvSpace) -> CostTable:
+def table(name: str, space: SpaceOfOperators) -> CostTable:
     """The cost in ms of the networks of ``space`` on a device that others have measured.
 
-    The base is everything that every network contains, the entries are those of ``space.choices()``, in order, with
-    0 ms for Zero. A classifier of fewer classes counts like one of 1,000: at most 0.31 ms too much on ``pixel1``.
+    The base is everything that every network contains, the entries are those of the choices of the space, in order,
+    with 0 ms for Zero. A classifier of fewer classes counts like one of 1,000: at most 0.31 ms too much on ``pixel1``.
 
     Raises:
         ProxylessError: there is no such table, or it does not cover ``space``; names the first operator it lacks.
@@ -118,13 +94,14 @@ def table(name: str, space: MBConvSpace) -> CostTable:
     from proxyless.cost import CostTable
 
     value = _read(name)
+    if not space.operators():
+        raise ProxylessError(f"device {name} is a published table of the space mobilenet, not of {space.name}")
     # Only differences within a choice have a meaning: Zero is put at 0 ms, and with it blocks that a space lacks.
     base = value["bias_ms"] + sum(entry["ms"].get("skip", 0.0) for entry in value["operators"])
-    choices = space.choices()
     entries: dict[str, dict[str, float]] = {}
-    for operator in _operators(space):
+    for operator in space.operators():
         known = _find(value["operators"], operator)
-        wanted = choices.get(operator.place, [_FIXED.get(operator.place, "")])
+        wanted = operator.candidates or [_FIXED.get(operator.place, "")]
         for candidate in wanted:
             if candidate not in known and candidate != "skip":
                 what = " ".join(filter(None, (operator.place, candidate)))
@@ -134,7 +111,7 @@ def table(name: str, space: MBConvSpace) -> CostTable:
                 )
         zero = known.get("skip", 0.0)
         row = {candidate: known.get(candidate, 0.0) - zero for candidate in wanted}
-        if operator.place in choices:
+        if operator.candidates:
             entries[operator.place] = row
         else:
             base += sum(row.values())
@@ -145,34 +122,14 @@ _FIXED = {"first": "k3_e1"}
 """The candidate that stands at a place where there is no choice."""
 
 
-def _operators(space: MBConvSpace) -> Iterator[_Operator]:
-    """All operators in network order; those that are choices are called like them."""
-    stem, first, head = space.fixed_widths()
-    stem_stride, strides = space.strides()
-    size, width = -(-space.image_size // stem_stride), first
-    at = _shape(size, stem)
-    yield _Operator("stem", _shape(space.image_size, space.channels), at)
-    yield _Operator("first", at, _shape(size, first))
-    assert space.depths is not None
-    choices = iter(space.choices())
-    for depth, out, first_stride in zip(space.depths, space.stage_widths(), strides, strict=True):
-        for block in range(depth):
-            before = _shape(size, width)
-            size, width = -(-size // (1 if block else first_stride)), out
-            yield _Operator(next(choices), before, _shape(size, width))
-    yield _Operator("head", _shape(size, width), _shape(size, head))
-    yield _Operator("classifier", _shape(size, head), str(max(space.classes, CLASSES)))
-
-
-def _shape(size: int, channels: int) -> str:
-    return f"{size}x{size}x{channels}"
-
-
-def _find(operators: list[dict[str, Any]], operator: _Operator) -> Mapping[str, float]:
+def _find(known: list[dict[str, Any]], operator: Operator) -> Mapping[str, float]:
     """Ms by candidate of ``operator``; an entry without a place is of every operator with its shapes."""
-    for entry in operators:
+    output = operator.output
+    if operator.place == "classifier":
+        output = str(max(int(output), CLASSES))
+    for entry in known:
         here = entry.get("place", operator.place) == operator.place
-        if here and (entry["input"], entry["output"]) == (operator.input, operator.output):
+        if here and (entry["input"], entry["output"]) == (operator.input, output):
             found: Mapping[str, float] = entry["ms"]
             return found
     return {}
