@@ -336,9 +336,13 @@ def describe(settings: Any = None, prefix: str = "") -> Iterator[Described]:
             yield Described(prefix + item.name, hints[item.name], item.default, item.metadata["help"])
 
 
-def flat(settings: Settings) -> dict[str, Any]:
+def flat(settings: Any, prefix: str = "") -> dict[str, Any]:
     """The values of all settings by dotted name, in order."""
-    return {item.name: value(settings, item.name) for item in describe(settings)}
+    values: dict[str, Any] = {}
+    for item in dataclasses.fields(settings):
+        name, current = prefix + item.name, getattr(settings, item.name)
+        values |= flat(current, f"{name}.") if dataclasses.is_dataclass(current) else {name: current}
+    return values
 
 
 def value(settings: Settings, name: str) -> Any:
