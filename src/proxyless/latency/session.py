@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -28,15 +27,27 @@ from proxyless.modules.operators import example_inputs
 from proxyless.supernet import Shapes
 
 
-class Session(ABC):
-    """Modules and model files that are timed on a device, each under a name; made by :func:`timing_session`."""
+class Session:
+    """Modules and model files that are timed on a device, each under a name; made by :func:`timing_session`.
 
-    def __init__(self, program: Runtime, device: Device) -> None:
+    Most runtimes run a file: theirs are loaded and timed in worker processes, in a new one for each loading. Others,
+    and GPUs, on which loading takes long, have everything loaded once, in this process.
+
+    Args:
+        program: the runtime of the device.
+        device: what is timed.
+        scratch: folder for the files of a runtime that converts modules to files; None for one that does not.
+    """
+
+    def __init__(self, program: Runtime, device: Device, scratch: Path | None) -> None:
         self.program = program
         self.device = device
+        self.scratch = scratch
+        self.models: dict[str, Model] = {}
+        self.prepared: dict[str, Prepared] = {}
 
     def add(self, name: str, module: nn.Module, shapes: Shapes, *, called: str) -> None:
-        """Convert a module for the device, to be timed under ``name``; the module is left as it was.
+        """Convert a module, to be timed under ``name``; the module is left as it was.
 
         Args:
             name: under which :meth:`time` returns its time.
@@ -47,8 +58,14 @@ class Session(ABC):
         Raises:
             ProxylessError: it cannot be converted or, where that is tried at once, run.
         """
+        inputs = example_inputs(shapes)
         with self._naming(called):
-            self._add(name, module, shapes, called)
+            if self.scratch is None or not isinstance(self.program, Converting):
+                self.prepared[name] = self.program.prepare(module, inputs, self.device)
+                return
+            file = self.scratch / f"{len(self.models)}.model"
+            file.write_bytes(self.program.convert(module, inputs, self.device))
+        self.models[name] = self._model(called, file, shapes)
 
     def add_file(self, name: str, file: Path, shapes: Shapes) -> None:
         """Take a model file of the runtime's format as it is, to be timed under ``name``.
@@ -61,30 +78,17 @@ class Session(ABC):
         Raises:
             ProxylessError: it cannot be run, where that is tried at once; names the file.
         """
+        if self.scratch is not None:
+            self.models[name] = self._model(str(file), file, shapes)
+            return
         with self._naming(str(file)):
-            self._add_file(name, file, shapes, str(file))
+            inputs = [x.numpy() for x in example_inputs(shapes)]
+            self.prepared[name] = self.program.load(file, inputs, self.device)
 
-    @abstractmethod
-    def _add(self, name: str, module: nn.Module, shapes: Shapes, called: str) -> None: ...
-
-    @abstractmethod
-    def _add_file(self, name: str, file: Path, shapes: Shapes, called: str) -> None: ...
-
-    def _on_device(self, called: str) -> str:
-        return f"{called} on {self.device.name} ({self.device.runtime})"
-
-    @contextmanager
-    def _naming(self, called: str) -> Iterator[None]:
-        try:
-            yield
-        except ProxylessError as error:
-            raise ProxylessError(f"{self._on_device(called)}: {error}") from error.__cause__
-
-    @abstractmethod
     def effort(self, wanted: Effort) -> Effort:
         """Return what of the ``wanted`` effort this device can be timed with."""
+        return wanted if self.scratch is not None else replace(wanted, loadings=1)
 
-    @abstractmethod
     def time(
         self,
         effort: Effort,
@@ -98,6 +102,26 @@ class Session(ABC):
         Raises:
             ProxylessError: a module cannot be run; names it, the device and the reason.
         """
+        if self.scratch is None:
+            return time_interleaved(self.prepared, effort, history=history, on_round=on_round, advance=advance)
+        load = RuntimeLoader(type(self.program), self.device)
+        title = RUNTIMES.get(self.device.runtime).title
+        workers = Workers(self.models, load, title, self.device.threads, self.scratch)
+        return time_loadings(self.models, workers, effort, history=history, on_round=on_round, advance=advance)
+
+    def _model(self, called: str, file: Path, shapes: Shapes) -> Model:
+        inputs = tuple(Input(*both) for both in zip(input_names(len(shapes)), shapes, strict=True))
+        return Model(self._on_device(called), file.absolute(), inputs)
+
+    def _on_device(self, called: str) -> str:
+        return f"{called} on {self.device.name} ({self.device.runtime})"
+
+    @contextmanager
+    def _naming(self, called: str) -> Iterator[None]:
+        try:
+            yield
+        except ProxylessError as error:
+            raise ProxylessError(f"{self._on_device(called)}: {error}") from error.__cause__
 
 
 @contextmanager
@@ -118,11 +142,12 @@ def timing_session(device: Device) -> Iterator[Session]:
     torch.set_num_threads(1)
     try:
         with ExitStack() as stack:
+            scratch = None
             if isinstance(program, Converting) and _can_be_imported(type(program)):
-                yield _InWorkers(program, device, stack.enter_context(files.scratch()))
+                scratch = stack.enter_context(files.scratch())
             else:
                 stack.enter_context(steady(device.threads))
-                yield _InThisProcess(program, device)
+            yield Session(program, device, scratch)
     finally:
         torch.set_num_threads(threads)
 
@@ -133,67 +158,3 @@ def _can_be_imported(kind: type[Runtime]) -> bool:
         pickle.dumps(kind)
         return kind.__module__ != "__main__"
     return False
-
-
-class _InThisProcess(Session):
-    """What is no file, and what takes long to load, as on a GPU: loaded once, and timed in this process."""
-
-    def __init__(self, program: Runtime, device: Device) -> None:
-        super().__init__(program, device)
-        self.prepared: dict[str, Prepared] = {}
-
-    def _add(self, name: str, module: nn.Module, shapes: Shapes, called: str) -> None:
-        self.prepared[name] = self.program.prepare(module, example_inputs(shapes), self.device)
-
-    def _add_file(self, name: str, file: Path, shapes: Shapes, called: str) -> None:
-        inputs = [x.numpy() for x in example_inputs(shapes)]
-        self.prepared[name] = self.program.load(file, inputs, self.device)
-
-    def effort(self, wanted: Effort) -> Effort:
-        return replace(wanted, loadings=1)
-
-    def time(
-        self,
-        effort: Effort,
-        *,
-        history: Sequence[Round] = (),
-        on_round: Callable[[Round], None] = lambda done: None,
-        advance: Callable[[float], None] = lambda share: None,
-    ) -> tuple[dict[str, Interval], Conditions]:
-        return time_interleaved(self.prepared, self.effort(effort), history=history, on_round=on_round, advance=advance)
-
-
-class _InWorkers(Session):
-    """Model files, which are loaded and timed in a new process for each loading."""
-
-    program: Converting
-
-    def __init__(self, program: Converting, device: Device, scratch: Path) -> None:
-        super().__init__(program, device)
-        self.scratch = scratch
-        self.models: dict[str, Model] = {}
-
-    def _add(self, name: str, module: nn.Module, shapes: Shapes, called: str) -> None:
-        file = self.scratch / f"{len(self.models)}.model"
-        file.write_bytes(self.program.convert(module, example_inputs(shapes), self.device))
-        self._add_file(name, file, shapes, called)
-
-    def _add_file(self, name: str, file: Path, shapes: Shapes, called: str) -> None:
-        inputs = tuple(Input(*both) for both in zip(input_names(len(shapes)), shapes, strict=True))
-        self.models[name] = Model(self._on_device(called), file.absolute(), inputs)
-
-    def effort(self, wanted: Effort) -> Effort:
-        return wanted
-
-    def time(
-        self,
-        effort: Effort,
-        *,
-        history: Sequence[Round] = (),
-        on_round: Callable[[Round], None] = lambda done: None,
-        advance: Callable[[float], None] = lambda share: None,
-    ) -> tuple[dict[str, Interval], Conditions]:
-        load = RuntimeLoader(type(self.program), self.device)
-        title = RUNTIMES.get(self.device.runtime).title
-        workers = Workers(self.models, load, title, self.device.threads, self.scratch)
-        return time_loadings(list(self.models), workers, effort, history=history, on_round=on_round, advance=advance)
