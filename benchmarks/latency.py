@@ -32,7 +32,7 @@ from proxyless.cost import macs_table
 from proxyless.latency.calibration import calibrated
 from proxyless.latency.device import Device, device
 from proxyless.latency.measure import measure_networks, measure_table
-from proxyless.latency.operators import layout, spread_paths
+from proxyless.latency.operators import space_operators, spread_paths
 from proxyless.latency.timing.statistics import Effort
 from proxyless.spaces.mobilenet import MobileNetSpace
 
@@ -81,7 +81,7 @@ def study(name: str, target: Device, size: int, count: int, effort: Effort) -> d
         replace(network, measured_ms=t.ms, low_ms=t.low_ms, high_ms=t.high_ms)
         for network, t in zip(table.networks, found, strict=False)
     )
-    corrected = calibrated(replace(table, networks=again), layout(supernet, shapes).weight_mib())
+    corrected = calibrated(replace(table, networks=again), space_operators(supernet, shapes).weight_mib())
     whole = np.array([network.measured_ms for network in again])
     measured = np.array([interval.ms for interval in found[len(known) :]])
     macs = macs_table(supernet, space.input_shape)

@@ -27,7 +27,7 @@ from proxyless.latency import identity
 from proxyless.latency.calibration import calibrated
 from proxyless.latency.device import device
 from proxyless.latency.measure import NETWORKS
-from proxyless.latency.operators import Layout, layout, spread_paths
+from proxyless.latency.operators import SpaceOperators, space_operators, spread_paths
 from proxyless.latency.session import timing_session
 from proxyless.latency.table import MeasuredNetwork
 from proxyless.latency.timing.statistics import Effort, Interval, Round, intervals
@@ -44,7 +44,7 @@ def measure(size: int, tested: int) -> dict[str, Any]:
     space = space_of(size)
     supernet = Supernet(space.network())
     target, shapes = device("cpu"), ((1, *space.input_shape),)
-    operators = layout(supernet, shapes)
+    operators = space_operators(supernet, shapes)
     known = spread_paths(supernet, NETWORKS, seed=0)
     others = [path for path in spread_paths(supernet, tested + 2, seed=1) if path not in known][:tested]
     rounds: list[Round] = []
@@ -90,7 +90,7 @@ def _found(rounds: Sequence[Round]) -> dict[str, Interval]:
     return intervals(names, rounds, Effort())[0]
 
 
-def _table(operators: Layout, known: Sequence[Mapping[str, str]], found: Mapping[str, Interval]) -> Any:
+def _table(operators: SpaceOperators, known: Sequence[Mapping[str, str]], found: Mapping[str, Interval]) -> Any:
     """A table with its correction."""
     table = operators.table({key: found[key] for key in operators.operators}, identity.describe(device("cpu")))
     networks = []
@@ -100,7 +100,7 @@ def _table(operators: Layout, known: Sequence[Mapping[str, str]], found: Mapping
     return calibrated(replace(table, networks=tuple(networks)), operators.weight_mib())
 
 
-def _spread(loadings: Sequence[Sequence[Round]], operators: Layout) -> dict[str, dict[str, float]]:
+def _spread(loadings: Sequence[Sequence[Round]], operators: SpaceOperators) -> dict[str, dict[str, float]]:
     """CV over loadings, of candidates and of networks: of each alone (median), and of the level of all of them."""
     each = [_found(one) for one in loadings]
     spread = {}

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from proxyless import Supernet, derive, files
 from proxyless.latency import identity
 from proxyless.latency.device import Device, device
-from proxyless.latency.operators import layout, spread_paths
+from proxyless.latency.operators import space_operators, spread_paths
 from proxyless.latency.predict.kernels import Kernel, Kind, kernels
 from proxyless.latency.predict.model import Measured, fit, measured
 from proxyless.latency.predict.physical import fit_physical
@@ -87,7 +87,7 @@ def measure(target: Device, spaces: Sequence[Space], networks: int, effort: Effo
             space = MobileNetSpace(image_size=size, width=width)
             supernet = Supernet(space.network())
             shapes = ((target.batch, *space.input_shape),)
-            for key, operator in layout(supernet, shapes).operators.items():
+            for key, operator in space_operators(supernet, shapes).operators.items():
                 add(key, operator.module, operator.shapes, (size, width))
             for number, path in enumerate(spread_paths(supernet, networks, seed=0)):
                 add(f"network {size} {width} {number}", derive(supernet, path), shapes, (size, width))

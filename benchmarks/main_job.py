@@ -78,7 +78,7 @@ def latencies(runs: list[Path]) -> list[float]:
     from proxyless.export.onnx_session import session
     from proxyless.latency.timing.clock import wall_clock_ms
     from proxyless.latency.timing.interleaved import time_interleaved
-    from proxyless.latency.timing.pinning import steady
+    from proxyless.latency.timing.pinning import pinned
     from proxyless.latency.timing.statistics import Effort
 
     class Model:
@@ -90,7 +90,7 @@ def latencies(runs: list[Path]) -> list[float]:
         def times_ms(self, count: int) -> np.ndarray:
             return wall_clock_ms(lambda: self.session.run(None, self.feed), count)
 
-    with steady(1):
+    with pinned(1):
         found, _ = time_interleaved({str(run): Model(run) for run in runs}, Effort(rounds=30, burst_ms=20))
     return [interval.ms for interval in found.values()]
 

@@ -2,7 +2,7 @@ import json
 
 from proxyless.latency.cache import RoundsCache
 from proxyless.latency.device import Device, device
-from proxyless.latency.timing.interruptions import Held
+from proxyless.latency.timing.interruptions import Interruptions
 from proxyless.latency.timing.statistics import Round
 from proxyless.machine import system
 
@@ -53,7 +53,7 @@ def test_a_line_cut_off_by_a_kill_costs_no_other_round(tmp_path):
 
 
 def test_what_held_a_round_up_comes_back_with_it_and_rounds_of_before_were_not_held_up(tmp_path):
-    held = Round({"a": 1.0}, 0.0, "x", Held(throttled=3, throttled_s=0.25, stolen=0.1, stopped_s=0.5))
+    held = Round({"a": 1.0}, 0.0, "x", Interruptions(throttled=3, throttled_s=0.25, stolen=0.1, stopped_s=0.5))
     store = RoundsCache(tmp_path, device("cpu"))
     store.add(held)
     store.add(Round({"a": 1.0}, 0.0, "x"))

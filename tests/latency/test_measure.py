@@ -12,11 +12,11 @@ from proxyless.latency import identity, measure, session
 from proxyless.latency.calibration import calibrated
 from proxyless.latency.device import Device, device
 from proxyless.latency.identity import key
-from proxyless.latency.measure import evenly, measure_networks, measure_table, recalibrated
-from proxyless.latency.operators import layout
+from proxyless.latency.measure import measure_networks, measure_table, recalibrated, spread_evenly
+from proxyless.latency.operators import space_operators
 from proxyless.latency.table import Entry
 from proxyless.latency.timing import interleaved as timing
-from proxyless.latency.timing.interruptions import Held
+from proxyless.latency.timing.interruptions import Interruptions
 from proxyless.latency.timing.statistics import Effort
 from proxyless.spaces.mobilenet import MobileNetSpace
 
@@ -27,8 +27,8 @@ NETWORKS = 4
 @pytest.fixture
 def idle(monkeypatch):
     """A machine without other programs, which these tests are not about: their rounds would be measured again."""
-    monkeypatch.setattr(timing._Load, "other_cores", lambda load: 0.0)
-    monkeypatch.setattr(timing.HoldUps, "until_now", lambda hold_ups, stopped_s=0.0: Held())
+    monkeypatch.setattr(timing._OtherPrograms, "other_cores", lambda load: 0.0)
+    monkeypatch.setattr(timing.InterruptionWatch, "until_now", lambda watch, stopped_s=0.0: Interruptions())
 
 
 def test_a_whole_space_is_measured_with_names_and_zero_free(tiny_net):
@@ -164,7 +164,7 @@ def test_a_candidate_that_cannot_be_exported_is_named():
 def test_a_table_of_a_slower_hour_is_put_right_by_measuring_its_networks_again(tiny_net):
     supernet = Supernet(tiny_net)
     table = measure_table(supernet, (2, 6, 6), device("cpu"), effort=QUICK, networks=NETWORKS)
-    weights = layout(supernet, ((1, 2, 6, 6),)).weight_mib()
+    weights = space_operators(supernet, ((1, 2, 6, 6),)).weight_mib()
     slow = replace(
         table,
         entries={n: {op: replace(t, ms=10 * t.ms) for op, t in r.items()} for n, r in table.entries.items()},
@@ -270,6 +270,6 @@ def test_a_trunk_that_runs_twice_is_measured_on_both_sizes_as_it_is_called(tmp_p
 
 def test_operators_that_stand_for_others_lie_at_even_distances_over_all_of_them():
     keys = [str(number) for number in range(15)]
-    assert evenly(keys, 8) == ["0", "2", "4", "6", "8", "10", "12", "14"]
-    assert evenly(keys[:3], 8) == ["0", "1", "2"]
-    assert evenly([], 8) == []
+    assert spread_evenly(keys, 8) == ["0", "2", "4", "6", "8", "10", "12", "14"]
+    assert spread_evenly(keys[:3], 8) == ["0", "1", "2"]
+    assert spread_evenly([], 8) == []

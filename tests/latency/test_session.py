@@ -16,7 +16,7 @@ from proxyless import ProxylessError
 from proxyless.latency.device import device
 from proxyless.latency.measure import measure_files, measure_networks
 from proxyless.latency.session import timing_session
-from proxyless.latency.timing.repeated_loading import MOST
+from proxyless.latency.timing.repeated_loading import MOST_LOADINGS
 from proxyless.latency.timing.statistics import Effort, Round
 
 CPU, SHAPES = device("cpu"), ((1, 3, 8, 8),)
@@ -65,7 +65,7 @@ def test_every_loading_is_a_process_of_its_own_and_nothing_is_left_behind(folder
         found, conditions = session.time(Effort(6, 0.5, 1.0, 30, loadings=2), on_round=rounds.append)
         assert list(folder.iterdir())
     assert 0 < found["small"].ms < found["large"].ms
-    assert 2 <= len(workers) <= MOST * 2  # more than asked where this machine has other work meanwhile
+    assert 2 <= len(workers) <= MOST_LOADINGS * 2  # more than asked where this machine has other work meanwhile
     assert len({worker.pid for worker in workers}) == len({done.loading for done in rounds}) == len(workers)
     assert not any(worker.poll() is None for worker in workers)
     assert conditions.rounds == len(rounds) >= 6
@@ -134,7 +134,7 @@ def test_a_measurement_that_is_killed_hard_leaves_no_process_and_no_files(tmp_pa
     code = """
 from torch import nn
 from proxyless.latency.device import device
-from proxyless.latency.timing.repeated_loading import MOST
+from proxyless.latency.timing.repeated_loading import MOST_LOADINGS
 from proxyless.latency.measure import measure_networks
 from proxyless.latency.timing.statistics import Effort
 measure_networks([nn.Conv2d(3, 4, 1)], ((1, 3, 8, 8),), device("cpu"), Effort(10**6, 1.0, 0.0, 10**6, loadings=1))

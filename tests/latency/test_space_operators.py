@@ -6,9 +6,11 @@ import torch
 from torch import nn
 
 from proxyless import Choice, ProxylessError, Supernet, Zero, derive
-from proxyless.bundle.results import Manifest, Results, table_of
+from proxyless.bundle.manifest import Manifest
+from proxyless.bundle.results import Results
+from proxyless.bundle.tables import table_of
 from proxyless.latency.calibration import calibrated
-from proxyless.latency.operators import layout, spread_paths
+from proxyless.latency.operators import space_operators, spread_paths
 from proxyless.latency.table import MeasuredNetwork
 from proxyless.latency.timing.statistics import Interval
 from proxyless.modules.operators import count_macs, example_inputs
@@ -36,7 +38,7 @@ def measured(found):
 
 
 def test_equal_candidates_are_one_operator_and_zero_beside_a_shortcut_is_none():
-    found = layout(Supernet(Net()), SHAPES)
+    found = space_operators(Supernet(Net()), SHAPES)
     rows = list(found.candidates.values())
     assert rows[0] == rows[1] == rows[2]
     assert rows[3]["zero"] is None
@@ -45,13 +47,13 @@ def test_equal_candidates_are_one_operator_and_zero_beside_a_shortcut_is_none():
 
 
 def test_weights_are_counted_in_mib():
-    found = layout(Supernet(Net()), SHAPES)
+    found = space_operators(Supernet(Net()), SHAPES)
     assert found.weight_mib()["blocks.0"] == {"a": (4 + 2) * 4 / 2**20, "b": (36 + 2) * 4 / 2**20}
     assert found.weight_mib()["blocks.3"]["zero"] == 0.0
 
 
 def test_a_table_holds_every_candidate_with_its_operator():
-    found = layout(Supernet(Net()), SHAPES)
+    found = space_operators(Supernet(Net()), SHAPES)
     table = found.table(measured(found), {"name": "made up"})
     table.check(Supernet(Net()))
     assert table.entries["blocks.3"]["zero"].ms == 0.0
@@ -60,7 +62,7 @@ def test_a_table_holds_every_candidate_with_its_operator():
 
 
 def test_a_candidate_without_a_measurement_is_named():
-    found = layout(Supernet(Net()), SHAPES)
+    found = space_operators(Supernet(Net()), SHAPES)
     known = measured(found)
     del known[found.candidates["blocks.3"]["wide"]]
     with pytest.raises(ProxylessError, match=r"no measurement of candidate wide of choice blocks\.3"):
@@ -68,7 +70,7 @@ def test_a_candidate_without_a_measurement_is_named():
 
 
 def test_a_table_of_other_shapes_is_refused_and_a_published_one_is_not():
-    found, other = layout(Supernet(Net()), SHAPES), layout(Supernet(Net()), ((1, 2, 8, 8),))
+    found, other = space_operators(Supernet(Net()), SHAPES), space_operators(Supernet(Net()), ((1, 2, 8, 8),))
     table = other.table(measured(other), {})
     other.check(table, "t.json")
     with pytest.raises(ProxylessError, match=r"t\.json: a of choice blocks\.0 was measured with other shapes"):
@@ -87,7 +89,7 @@ def test_spread_paths_go_from_the_smallest_to_the_largest(tiny_net):
 
 
 def test_the_shapes_of_a_batch_make_other_operators():
-    one, two = layout(Supernet(Net()), SHAPES), layout(Supernet(Net()), ((2, 2, 6, 6),))
+    one, two = space_operators(Supernet(Net()), SHAPES), space_operators(Supernet(Net()), ((2, 2, 6, 6),))
     assert not set(one.operators) & set(two.operators)
 
 
@@ -120,7 +122,7 @@ class Last(nn.Sequential):
 def test_a_candidate_takes_what_its_runs_take_together():
     """With ms in proportion to MACs, every network is the sum of its entries."""
     supernet = Supernet(Siamese())
-    found = layout(supernet, SHAPES)
+    found = space_operators(supernet, SHAPES)
     ms = {key: float(count_macs(op.module, example_inputs(op.shapes))) for key, op in found.operators.items()}
     table = found.table({key: Interval(time, 0.9 * time, 1.1 * time) for key, time in ms.items()}, {"name": "made up"})
     for path in ([0, 0], [1, 1], [2, 0], [0, 1]):
@@ -135,7 +137,7 @@ def test_a_candidate_takes_what_its_runs_take_together():
 
 def test_what_a_call_takes_is_corrected_once_a_run():
     supernet = Supernet(Siamese())
-    found = layout(supernet, SHAPES)
+    found = space_operators(supernet, SHAPES)
     table = found.table(measured(found), {"name": "made up"})
     paths = spread_paths(supernet, 12, seed=0)
     runs = [[3 * (path[0] != 2), 2] for path in paths]  # a run alone takes 1 ms, in a network 0.5 ms
@@ -152,7 +154,7 @@ def test_what_a_call_takes_is_corrected_once_a_run():
 
 
 def test_a_missing_run_is_named():
-    found = layout(Supernet(Siamese()), SHAPES)
+    found = space_operators(Supernet(Siamese()), SHAPES)
     known = measured(found)
     del known[found.candidates["trunk"]["k3"].split("+")[-1]]
     with pytest.raises(ProxylessError, match="no measurement of candidate k3 of choice trunk"):
@@ -163,7 +165,7 @@ def test_a_choice_in_a_candidate_and_one_of_whole_numbers_have_no_latency_table(
     inner = Choice(a=nn.Conv2d(2, 2, 1), b=Zero())
     network = nn.Sequential(Choice(plain=nn.Conv2d(2, 2, 1), nested=nn.Sequential(inner)))
     with pytest.raises(ProxylessError, match=r"choice 0\.candidates\.nested\.0 stands in candidate nested of choice 0"):
-        layout(Supernet(network), SHAPES)
+        space_operators(Supernet(network), SHAPES)
 
     class Whole(nn.Module):
         def __init__(self):
@@ -174,18 +176,18 @@ def test_a_choice_in_a_candidate_and_one_of_whole_numbers_have_no_latency_table(
             return self.embed((x.abs() * 2).long().clamp(max=8))
 
     with pytest.raises(ProxylessError, match=r"choice embed is given a tensor of torch\.int64"):
-        layout(Supernet(Whole()), SHAPES)
+        space_operators(Supernet(Whole()), SHAPES)
     assert Supernet(Whole()).input_shapes(torch.zeros(SHAPES[0])) == {"embed": SHAPES}
 
 
 def test_a_network_of_half_precision_is_told_how_it_can_be_timed():
     with pytest.raises(ProxylessError, match=r"weights of torch\.float16: .* make it \.float\(\)"):
-        layout(Supernet(Net().half()), SHAPES)
+        space_operators(Supernet(Net().half()), SHAPES)
 
 
 def test_results_of_a_bundle_are_those_of_all_runs():
     supernet = Supernet(Siamese())
-    found = layout(supernet, SHAPES)
+    found = space_operators(supernet, SHAPES)
     files = {key: f"operators/{number}.onnx" for number, key in enumerate(found.operators)}
     times = {str(number): Interval(1.0 + number, 0.5, 9.0) for number in range(len(files))}
     manifest = Manifest("1", "own", {}, (2, 6, 6), 1, "float32", found.candidates, files, ())

@@ -35,7 +35,7 @@ class Manifest:
         input_shape: of one input, without the batch.
         batch: images in one inference.
         precision: of weights and activations.
-        candidates: signature of each candidate by choice, as :class:`proxyless.latency.operators.Layout` has it.
+        candidates: signature of each candidate by choice; see :class:`proxyless.latency.operators.SpaceOperators`.
         operators: file of each operator by signature.
         networks: the whole networks.
     """

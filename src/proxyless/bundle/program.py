@@ -25,7 +25,7 @@ from proxyless.latency.timing import rounds_file
 from proxyless.latency.timing.interleaved import METHOD
 from proxyless.latency.timing.onnx_models import OnnxLoader
 from proxyless.latency.timing.progress import Progress
-from proxyless.latency.timing.repeated_loading import time_loadings
+from proxyless.latency.timing.repeated_loading import time_over_loadings
 from proxyless.latency.timing.statistics import Effort, Round, conditions, intervals, missing
 from proxyless.latency.timing.worker import Input, Model, Workers
 from proxyless.machine.onnx_runtime import import_onnxruntime
@@ -113,7 +113,7 @@ def time_bundle(parsed: argparse.Namespace) -> None:
     if missing(models, rounds, effort):
         load = OnnxLoader(parsed.threads, tuple(setup["providers"]))
         workers = Workers(models, load, "ONNX Runtime", parsed.threads)
-        time_loadings(models, workers, effort, history=rounds, on_round=keep, advance=Progress("time"))
+        time_over_loadings(models, workers, effort, history=rounds, on_round=keep, advance=Progress("time"))
     found, _ = intervals(models, rounds, effort)
     about = conditions(models, rounds, effort)
     results = {

@@ -13,7 +13,7 @@ from proxyless.architecture import indices
 from proxyless.bundle.results import Results, model_name, read_results
 from proxyless.errors import ProxylessError
 from proxyless.latency.calibration import calibrated
-from proxyless.latency.operators import Layout, layout
+from proxyless.latency.operators import SpaceOperators, space_operators
 from proxyless.latency.predict.new_device import adapt
 from proxyless.latency.table import Entry, LatencyTable, MeasuredNetwork
 from proxyless.modules.operators import parts
@@ -118,11 +118,11 @@ def _adapted(entry: Entry, operator: str | None, reach_ms: float) -> Entry:
     return replace(entry, low_ms=low, high_ms=high, operator=operator, measured=False)
 
 
-def _layout(results: Results, supernet: Supernet) -> Layout:
+def _layout(results: Results, supernet: Supernet) -> SpaceOperators:
     """The operators of ``supernet``, sure to be those of the bundle."""
     source, manifest = results.source, results.manifest
     shapes: Shapes = ((manifest.batch, *manifest.input_shape),)
-    found = layout(supernet, shapes)
+    found = space_operators(supernet, shapes)
     for name, row in found.candidates.items():
         for operation, key in row.items():
             if manifest.candidates.get(name, {}).get(operation, "") != key:

@@ -21,7 +21,7 @@ from proxyless.errors import ProxylessError
 from proxyless.export.onnx import to_onnx
 from proxyless.export.onnx_session import input_names
 from proxyless.files import place
-from proxyless.latency.operators import layout, spread_paths
+from proxyless.latency.operators import space_operators, spread_paths
 from proxyless.latency.runtimes import runtime
 from proxyless.modules.operators import example_inputs
 from proxyless.spaces import Space
@@ -84,7 +84,7 @@ def _write_files(
     advance: Callable[[float], None],
 ) -> dict[str, Any]:
     shapes: Shapes = ((batch, *space.input_shape),)
-    found = layout(supernet, shapes)
+    found = space_operators(supernet, shapes)
     names = found.names()
     paths = spread_paths(supernet, networks, seed=0)
     total = len(found.operators) + len(paths)

@@ -12,7 +12,7 @@ from proxyless.cost import Rows
 from proxyless.latency.table import Entry, LatencyTable
 from proxyless.modules.operators import parts
 
-NOISE = 0.01
+NETWORK_DEVIATION = 0.01
 """Standard deviation of a measured network, as a share of its latency."""
 
 FACTOR, PER_BLOCK, PER_WEIGHT = 0.2, 0.3, 0.1
@@ -50,8 +50,8 @@ def calibrated(table: LatencyTable, weight_mib: Rows) -> LatencyTable:
     priors = np.array([np.inf, FACTOR, expected(PER_BLOCK, blocks), expected(PER_WEIGHT, weights)])
     # Unknowns: fixed part, factor - 1, ms a block, ms a MiB.
     design = np.stack([np.ones_like(measured), sums, blocks, weights], axis=1)
-    left = np.concatenate([design / measured[:, None] / NOISE, np.diag(1 / priors)])
-    right = np.concatenate([(measured - sums) / measured / NOISE, np.zeros(len(priors))])
+    left = np.concatenate([design / measured[:, None] / NETWORK_DEVIATION, np.diag(1 / priors)])
+    right = np.concatenate([(measured - sums) / measured / NETWORK_DEVIATION, np.zeros(len(priors))])
     # A network's fixed part takes time, and so does a factor's worth of its blocks.
     fitted = lsq_linear(left, right, bounds=([0.0, -0.9, -np.inf, -np.inf], np.inf))
     fixed, change, per_block, per_mib = (float(value) for value in fitted.x)

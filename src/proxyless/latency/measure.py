@@ -14,8 +14,8 @@ from proxyless.latency import identity
 from proxyless.latency.cache import RoundsCache
 from proxyless.latency.calibration import calibrated
 from proxyless.latency.device import Device
-from proxyless.latency.operators import Layout, layout, spread_paths
-from proxyless.latency.predict.selection import choose, completed
+from proxyless.latency.operators import SpaceOperators, space_operators, spread_paths
+from proxyless.latency.predict.selection import choose_operators, complete_table
 from proxyless.latency.session import timing_session
 from proxyless.latency.table import LatencyTable, MeasuredNetwork
 from proxyless.latency.timing.statistics import Conditions, Effort, Interval, Round, intervals, missing
@@ -104,14 +104,14 @@ def measure_table(
     shapes: Shapes = ((device.batch, *input_shape),)
     with timing_session(device) as session:
         effort = session.effort(effort or Effort())
-        found = layout(supernet, shapes)
+        found = space_operators(supernet, shapes)
         store = RoundsCache(cache, device) if cache else None
         history = _rounds_of(found, store.load()) if store else []
         unknown = set(missing(list(found.operators), history, effort))
         stored, _ = intervals([key for key in found.operators if key not in unknown], history, effort)
-        taken = list(found.operators) if share == 1 else choose(found, share, seed)
+        taken = list(found.operators) if share == 1 else choose_operators(found, share, seed)
         wanted = [key for key in taken if key in unknown]
-        anchors = evenly(list(stored), ANCHORS) if wanted else []
+        anchors = spread_evenly(list(stored), ANCHORS) if wanted else []
         names = found.names()
         paths = spread_paths(supernet, networks, seed=seed)
         total = len(wanted) + len(anchors) + len(paths)
@@ -134,7 +134,7 @@ def measure_table(
     level = float(np.median([times[f"anchor {key}"].ms / stored[key].ms for key in anchors])) if anchors else 1.0
     known = {key: Interval(t.ms * level, t.low_ms * level, t.high_ms * level) for key, t in stored.items()}
     known |= {key: times[key] for key in wanted}
-    table = completed(found, known, identity.describe(device))
+    table = complete_table(found, known, identity.describe(device))
     measured = tuple(
         _network(architecture_of(supernet, path).choices, times[f"network {number}"])
         for number, path in enumerate(paths)
@@ -143,7 +143,7 @@ def measure_table(
     return calibrated(table, found.weight_mib())
 
 
-def evenly(keys: Sequence[str], count: int) -> list[str]:
+def spread_evenly(keys: Sequence[str], count: int) -> list[str]:
     """``count`` of ``keys``, or all, from the first to the last at even distances."""
     places = np.linspace(0, len(keys) - 1, min(count, len(keys))).round().astype(int)
     return [keys[place] for place in places.tolist()]
@@ -164,10 +164,10 @@ def recalibrated(
     times, conditions = measure_networks(modules, shapes, device, effort)
     networks = tuple(_network(choices, time) for choices, time in zip(chosen, times, strict=True))
     table = replace(table, networks=networks, conditions=asdict(conditions))
-    return calibrated(table, layout(supernet, shapes).weight_mib())
+    return calibrated(table, space_operators(supernet, shapes).weight_mib())
 
 
-def _rounds_of(layout: Layout, rounds: Sequence[Round]) -> list[Round]:
+def _rounds_of(layout: SpaceOperators, rounds: Sequence[Round]) -> list[Round]:
     """What ``rounds`` hold of the operators of ``layout``."""
     kept = [
         replace(done, bursts={key: ms for key, ms in done.bursts.items() if key in layout.operators}) for done in rounds

@@ -34,7 +34,7 @@ class Operator:
 
 
 @dataclass(frozen=True)
-class Layout:
+class SpaceOperators:
     """The operators of a space.
 
     Args:
@@ -105,7 +105,7 @@ class Layout:
                     )
 
 
-def layout(supernet: Supernet, shapes: Shapes) -> Layout:
+def space_operators(supernet: Supernet, shapes: Shapes) -> SpaceOperators:
     """The operators of ``supernet``, which is on the CPU, for network inputs of ``shapes`` (batch included).
 
     Raises:
@@ -131,7 +131,7 @@ def layout(supernet: Supernet, shapes: Shapes) -> Layout:
                 keys.append(signature(bound, example_inputs(run.shapes)))
                 operators.setdefault(keys[-1], Operator(bound, run.shapes))
             candidates[name][operation] = joined(keys)
-    return Layout(operators, candidates)
+    return SpaceOperators(operators, candidates)
 
 
 def spread_paths(supernet: Supernet, count: int, *, seed: int) -> list[list[int]]:

@@ -18,8 +18,8 @@ from proxyless.latency.device import Device
 from proxyless.latency.runtimes import RUNTIMES, Converting, Prepared, Runtime, runtime
 from proxyless.latency.runtimes.loading import RuntimeLoader
 from proxyless.latency.timing.interleaved import time_interleaved
-from proxyless.latency.timing.pinning import steady
-from proxyless.latency.timing.repeated_loading import time_loadings
+from proxyless.latency.timing.pinning import pinned
+from proxyless.latency.timing.repeated_loading import time_over_loadings
 from proxyless.latency.timing.statistics import Conditions, Effort, Interval, Round
 from proxyless.latency.timing.worker import Input, Model, Workers
 from proxyless.machine.system import usable_cores
@@ -97,7 +97,7 @@ class Session:
         on_round: Callable[[Round], None] = lambda done: None,
         advance: Callable[[float], None] = lambda share: None,
     ) -> tuple[dict[str, Interval], Conditions]:
-        """Time everything added; see :func:`proxyless.latency.timing.repeated_loading.time_loadings`.
+        """Time everything added; see :func:`proxyless.latency.timing.repeated_loading.time_over_loadings`.
 
         Raises:
             ProxylessError: a module cannot be run; names it, the device and the reason.
@@ -107,7 +107,7 @@ class Session:
         load = RuntimeLoader(type(self.program), self.device)
         title = RUNTIMES.get(self.device.runtime).title
         workers = Workers(self.models, load, title, self.device.threads, self.scratch)
-        return time_loadings(self.models, workers, effort, history=history, on_round=on_round, advance=advance)
+        return time_over_loadings(self.models, workers, effort, history=history, on_round=on_round, advance=advance)
 
     def _model(self, called: str, file: Path, shapes: Shapes) -> Model:
         inputs = tuple(Input(*both) for both in zip(input_names(len(shapes)), shapes, strict=True))
@@ -146,7 +146,7 @@ def timing_session(device: Device) -> Iterator[Session]:
             if isinstance(program, Converting) and _can_be_imported(type(program)):
                 scratch = stack.enter_context(files.scratch())
             else:
-                stack.enter_context(steady(device.threads))
+                stack.enter_context(pinned(device.threads))
             yield Session(program, device, scratch)
     finally:
         torch.set_num_threads(threads)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from proxyless import Supernet, Zero
-from proxyless.latency.operators import layout
+from proxyless.latency.operators import space_operators
 from proxyless.latency.predict.kernels import Kind, kernels
 from proxyless.modules.operators import count_macs, example_inputs
 from proxyless.spaces.mobilenet import MobileNetSpace
@@ -33,7 +33,7 @@ class Apply(nn.Module):
 
 @pytest.mark.parametrize("space", [MOBILENET, TreeSpace(blocks=1)], ids=lambda space: space.name)
 def test_the_kernels_of_every_candidate_hold_all_of_its_macs(space):
-    found = layout(Supernet(space.network()), ((1, *space.input_shape),))
+    found = space_operators(Supernet(space.network()), ((1, *space.input_shape),))
     for operator in found.operators.values():
         inputs = example_inputs(operator.shapes)
         assert sum(kernel.macs for kernel in kernels(operator.module, inputs)) == count_macs(operator.module, inputs)

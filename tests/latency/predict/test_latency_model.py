@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from proxyless import Choice, ProxylessError, Supernet
-from proxyless.latency.operators import layout
+from proxyless.latency.operators import space_operators
 from proxyless.latency.predict.kernels import Kind, kernels
 from proxyless.latency.predict.model import LatencyModel, Measured, fit
 from proxyless.latency.predict.physical import fit_physical
-from proxyless.latency.predict.selection import choose, completed
+from proxyless.latency.predict.selection import choose_operators, complete_table
 from proxyless.latency.timing.statistics import Interval
 from proxyless.spaces.mobilenet import MobileNetSpace
 
@@ -163,12 +163,12 @@ def test_a_kind_never_measured_is_an_error_and_no_number(operators):
 def test_the_error_of_a_table_names_the_candidate(operators):
     net = nn.Sequential(Choice(thin=nn.Conv2d(4, 4, 1), full=nn.Conv2d(4, 4, 3, padding=1)))
     with pytest.raises(ProxylessError, match="candidate full of choice 0: no dense convolution"):
-        fit(noisy(operators[:20], 0.01)).table(layout(Supernet(net), ((1, 4, 8, 8),)), {})
+        fit(noisy(operators[:20], 0.01)).table(space_operators(Supernet(net), ((1, 4, 8, 8),)), {})
 
 
 def test_a_table_holds_what_was_measured_as_it_is_and_predicts_the_rest(operators):
     net = nn.Sequential(Choice(thin=block(8, 24, 8, 3, 1), wide=block(8, 48, 8, 3, 1)))
-    found = layout(Supernet(net), ((1, 8, 12, 12),))
+    found = space_operators(Supernet(net), ((1, 8, 12, 12),))
     thin, wide = found.candidates["0"].values()
     table = fit(noisy(operators, 0.001)).table(found, {"name": "made up"}, {thin: Interval(7.0, 6.0, 8.0)})
     row = table.entries["0"]
@@ -180,13 +180,13 @@ def test_a_table_holds_what_was_measured_as_it_is_and_predicts_the_rest(operator
 
 def test_a_share_of_a_space_is_spread_over_its_kinds_windows_and_expansions():
     net = Supernet(MobileNetSpace(image_size=32, depths=(2, 2, 1, 1, 1, 1)).network())
-    found = layout(net, ((1, 3, 32, 32),))
-    taken = choose(found, 0.5, seed=1)
+    found = space_operators(net, ((1, 3, 32, 32),))
+    taken = choose_operators(found, 0.5, seed=1)
     assert len(taken) == len(set(taken)) == -(-len(found.operators) // 2)
-    assert taken == choose(found, 0.5, seed=1)
+    assert taken == choose_operators(found, 0.5, seed=1)
     names = {op for row in found.candidates.values() for op, key in row.items() if key in taken}
     assert names == {f"k{kernel}_e{expansion}" for kernel in (3, 5, 7) for expansion in (3, 6)}
-    assert sorted(choose(found, 1.0, seed=0)) == sorted(found.operators)
+    assert sorted(choose_operators(found, 1.0, seed=0)) == sorted(found.operators)
 
 
 def test_half_of_a_space_measured_gives_the_table_of_the_whole():
@@ -195,13 +195,13 @@ def test_half_of_a_space_measured_gives_the_table_of_the_whole():
         Choice(**{f"k{k}_e{e}": block(a, a * e, b, k, 1) for k in (3, 5, 7) for e in (3, 6)})
         for a, b in zip(width, (*width[1:], 24), strict=True)
     ))  # fmt: skip
-    found = layout(Supernet(net), ((1, 8, 14, 14),))
+    found = space_operators(Supernet(net), ((1, 8, 14, 14),))
     true = {
         key: made_up_ms(kernels(operator.module, [torch.zeros(shape) for shape in operator.shapes]))
         for key, operator in found.operators.items()
     }
-    taken = choose(found, 0.5, seed=0)
-    table = completed(found, {key: Interval(true[key], true[key], true[key]) for key in taken}, {})
+    taken = choose_operators(found, 0.5, seed=0)
+    table = complete_table(found, {key: Interval(true[key], true[key], true[key]) for key in taken}, {})
     errors = {e.operator: e.ms / true[e.operator] - 1 for row in table.entries.values() for e in row.values()}
     assert [errors[key] for key in taken] == [0.0] * len(taken)
     assert np.abs(list(errors.values())).max() < 0.05
@@ -211,17 +211,17 @@ def test_every_kind_of_kernel_is_measured_whatever_the_share():
     dense = {f"c{i}": nn.Conv2d(8, 8, 2 * i + 1, 1, i) for i in range(9)}
     grouped = {f"g{g}{k}": nn.Conv2d(8, 8, k, 1, k // 2, groups=g) for g in (2, 4, 8) for k in (3, 5)}
     odd = nn.Sequential(Choice(pool=nn.AvgPool2d(3, 1, 1), **dense, **grouped))
-    found = layout(Supernet(odd), ((1, 8, 20, 20),))
+    found = space_operators(Supernet(odd), ((1, 8, 20, 20),))
     pooled = found.candidates["0"]["pool"]
-    assert pooled in choose(found, 0.01, seed=0)
-    assert len(choose(found, 0.01, seed=0)) >= 10
+    assert pooled in choose_operators(found, 0.01, seed=0)
+    assert len(choose_operators(found, 0.01, seed=0)) >= 10
 
 
 @pytest.mark.parametrize("share", [0.0, -1.0, 1.5])
 def test_a_share_out_of_range_is_one_clear_error(share):
     net = nn.Sequential(Choice(thin=nn.Conv2d(4, 4, 1), full=nn.Conv2d(4, 4, 3, padding=1)))
     with pytest.raises(ProxylessError, match="share of operators"):
-        choose(layout(Supernet(net), ((1, 4, 8, 8),)), share, seed=0)
+        choose_operators(space_operators(Supernet(net), ((1, 4, 8, 8),)), share, seed=0)
 
 
 def test_importing_the_model_loads_no_heavy_library():

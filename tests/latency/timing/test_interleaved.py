@@ -6,7 +6,7 @@ import pytest
 
 from proxyless.latency.timing import interleaved as timing
 from proxyless.latency.timing.interleaved import time_interleaved
-from proxyless.latency.timing.interruptions import Held
+from proxyless.latency.timing.interruptions import Interruptions
 from proxyless.latency.timing.statistics import Effort, Interval, Round, missing
 
 QUICK = Effort(rounds=5, burst_ms=0.1, width=0.05, limit_s=30, loadings=1)
@@ -26,8 +26,8 @@ class Scripted:
 @pytest.fixture(autouse=True)
 def idle(monkeypatch):
     """Other programs use nothing and nothing holds this process up, whatever runs beside the tests."""
-    monkeypatch.setattr(timing._Load, "other_cores", lambda self: 0.0)
-    monkeypatch.setattr(timing.HoldUps, "until_now", lambda self, stopped_s: Held())
+    monkeypatch.setattr(timing._OtherPrograms, "other_cores", lambda self: 0.0)
+    monkeypatch.setattr(timing.InterruptionWatch, "until_now", lambda self, stopped_s: Interruptions())
 
 
 def test_every_module_gets_its_own_time_and_an_interval_around_it():
@@ -69,7 +69,7 @@ def test_rounds_measured_before_are_gone_on_from():
 
 def test_disturbed_rounds_are_measured_again(monkeypatch):
     loads = iter([2.0 * (os.cpu_count() or 1)] * 3 + [0.0] * 100)
-    monkeypatch.setattr(timing._Load, "other_cores", lambda self: next(loads))
+    monkeypatch.setattr(timing._OtherPrograms, "other_cores", lambda self: next(loads))
     _, conditions = time_interleaved({"a": Scripted(0.5)}, QUICK)
     assert conditions.rounds == QUICK.rounds + 3
     assert conditions.disturbed == 3
@@ -77,7 +77,7 @@ def test_disturbed_rounds_are_measured_again(monkeypatch):
 
 
 def test_a_machine_that_stays_busy_is_reported(monkeypatch):
-    monkeypatch.setattr(timing._Load, "other_cores", lambda self: 1.0 * (os.cpu_count() or 1))
+    monkeypatch.setattr(timing._OtherPrograms, "other_cores", lambda self: 1.0 * (os.cpu_count() or 1))
     found, conditions = time_interleaved({"a": Scripted(0.5)}, Effort(5, 0.1, 0.05, limit_s=0.05))
     assert found["a"].ms == pytest.approx(0.5)
     assert conditions.busy
@@ -110,10 +110,10 @@ def test_the_first_inference_of_a_burst_is_not_counted():
 
 def test_other_load_is_what_other_processes_use(monkeypatch):
     monkeypatch.undo()
-    monkeypatch.setattr(timing._Load, "_busy_s", staticmethod(iter([100.0, 103.0]).__next__))
-    monkeypatch.setattr(timing._Load, "_own_s", staticmethod(iter([5.0, 6.0]).__next__))
+    monkeypatch.setattr(timing._OtherPrograms, "_busy_s", staticmethod(iter([100.0, 103.0]).__next__))
+    monkeypatch.setattr(timing._OtherPrograms, "_own_s", staticmethod(iter([5.0, 6.0]).__next__))
     monkeypatch.setattr(timing.time, "perf_counter", iter([0.0, 2.0]).__next__)
-    assert timing._Load().other_cores() == pytest.approx((3 - 1) / 2)
+    assert timing._OtherPrograms().other_cores() == pytest.approx((3 - 1) / 2)
 
 
 def test_nothing_to_time_takes_no_round():

@@ -12,22 +12,30 @@ import pytest
 from proxyless.latency.timing import interleaved as timing
 from proxyless.latency.timing import interruptions as held
 from proxyless.latency.timing.interleaved import time_interleaved
-from proxyless.latency.timing.interruptions import Held, HoldUps
+from proxyless.latency.timing.interruptions import Interruptions, InterruptionWatch
 from proxyless.latency.timing.statistics import Conditions, Effort, Round, conditions, undisturbed
 
 CALM = Round({"a": 1.0}, 0.0)
 
 
-@pytest.mark.parametrize("what", [Held(throttled=1), Held(throttled_s=0.01), Held(stolen=0.2), Held(stopped_s=0.3)])
+@pytest.mark.parametrize(
+    "what",
+    [
+        Interruptions(throttled=1),
+        Interruptions(throttled_s=0.01),
+        Interruptions(stolen=0.2),
+        Interruptions(stopped_s=0.3),
+    ],
+)
 def test_a_round_that_was_held_up_does_not_count(what):
-    rounds = [CALM] * 4 + [Round({"a": 1.0}, 0.0, held=what)]
+    rounds = [CALM] * 4 + [Round({"a": 1.0}, 0.0, interruptions=what)]
     assert undisturbed(rounds) == [True] * 4 + [False]
     told = conditions(["a"], rounds, Effort(rounds=4))
     assert told.disturbed == 1
     assert not told.busy
     told = conditions(["a"], rounds[4:], Effort(rounds=4))
     assert len(told.warnings()) == 1 + bool(not (what.throttled or what.throttled_s))
-    assert undisturbed([Round({"a": 1.0}, 0.0, held=Held(stolen=0.01))]) == [True]
+    assert undisturbed([Round({"a": 1.0}, 0.0, interruptions=Interruptions(stolen=0.01))]) == [True]
 
 
 def test_conditions_say_in_a_line_each_what_held_the_measuring_up():
@@ -41,7 +49,7 @@ def test_conditions_say_in_a_line_each_what_held_the_measuring_up():
 
 
 def test_a_process_that_was_stopped_notices_it_and_measures_that_round_again(monkeypatch):
-    monkeypatch.setattr(timing._Load, "other_cores", lambda self: 0.0)
+    monkeypatch.setattr(timing._OtherPrograms, "other_cores", lambda self: 0.0)
 
     class Stopped:
         calls = 0
@@ -61,7 +69,7 @@ def test_a_process_that_was_stopped_notices_it_and_measures_that_round_again(mon
 
     seen: list[Round] = []
     time_interleaved({"a": Stopped()}, Effort(4, 3.0, 1.0, 30, loadings=1), on_round=seen.append)
-    stopped = [done.held.stopped_s for done in seen]
+    stopped = [done.interruptions.stopped_s for done in seen]
     assert max(stopped) > 0.3
     good = undisturbed(seen)
     assert not good[stopped.index(max(stopped))]
@@ -71,7 +79,7 @@ def test_a_process_that_was_stopped_notices_it_and_measures_that_round_again(mon
 def test_a_machine_that_was_suspended_is_noticed_by_its_clocks(monkeypatch):
     clock = iter([10.0, 17.5])
     monkeypatch.setattr(held, "_suspended_s", lambda: next(clock))
-    assert HoldUps([]).until_now().stopped_s == pytest.approx(7.5)
+    assert InterruptionWatch([]).until_now().stopped_s == pytest.approx(7.5)
 
 
 def test_time_that_other_machines_take_is_that_of_the_cores_in_use(monkeypatch):
@@ -84,12 +92,12 @@ def test_time_that_other_machines_take_is_that_of_the_cores_in_use(monkeypatch):
     texts = iter([stat(100), stat(100 + ticks)])
     monkeypatch.setattr(held, "system_text", lambda path: next(texts))
     monkeypatch.setattr(held.time, "perf_counter", iter([0.0, 4.0]).__next__)
-    assert HoldUps([]).until_now().stolen == pytest.approx(0.25)
+    assert InterruptionWatch([]).until_now().stolen == pytest.approx(0.25)
 
 
 def test_who_is_throttled_is_not_called_stopped_as_well(monkeypatch, tmp_path):
     (tmp_path / "cpu.stat").write_text("nr_throttled 4\nthrottled_usec 1000000\n")
-    watch = HoldUps([str(tmp_path)])
+    watch = InterruptionWatch([str(tmp_path)])
     (tmp_path / "cpu.stat").write_text("nr_throttled 9\nthrottled_usec 1500000\n")
     found = watch.until_now(stopped_s=0.4)
     assert (found.throttled, found.throttled_s, found.stopped_s) == (5, 0.5, 0.0)

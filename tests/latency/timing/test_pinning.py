@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxyless.latency.timing import pinning as steadiness
-from proxyless.latency.timing.pinning import best_cores, steady
+from proxyless.latency.timing.pinning import best_cores, pinned
 from proxyless.machine.system import usable_cores
 
 IDLE = 10
@@ -77,7 +77,7 @@ def test_the_idle_time_of_every_core_is_read_from_the_system():
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not pin threads")
 def test_threads_stay_on_as_many_cores_as_there_are_threads_and_are_free_afterwards():
     allowed = os.sched_getaffinity(0)
-    with steady(1):
+    with pinned(1):
         assert usable_cores() == 1
     assert os.sched_getaffinity(0) == allowed
 
@@ -88,14 +88,14 @@ def test_a_system_that_forbids_pinning_is_measured_unpinned(monkeypatch):
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "sched_setaffinity", forbidden)
-    with steady(1):
+    with pinned(1):
         pass
 
 
 FREEING = """
 import resource
 import numpy as np
-from proxyless.latency.timing.pinning import steady
+from proxyless.latency.timing.pinning import pinned
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -105,7 +105,7 @@ def faults():
 
 faults(), faults()
 print(faults())
-with steady(1):
+with pinned(1):
     faults()
     print(faults())
 """

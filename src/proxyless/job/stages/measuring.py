@@ -14,7 +14,7 @@ from proxyless.job.settings import LossForm, Settings
 from proxyless.latency import measure, published
 from proxyless.latency.device import TABLE_FILE, Device
 from proxyless.latency.identity import describe
-from proxyless.latency.operators import layout
+from proxyless.latency.operators import space_operators
 from proxyless.latency.table import LatencyTable
 from proxyless.latency.timing.statistics import Conditions
 from proxyless.spaces import Space
@@ -91,7 +91,7 @@ def _from_file(target: Device, supernet: Supernet, space: Space) -> LatencyTable
     except ProxylessError as error:
         raise ProxylessError(f"{target.name}: {error}") from None
     batch = int(table.device.get("batch", 1))
-    layout(supernet, ((batch, *space.input_shape),)).check(table, target.name)
+    space_operators(supernet, ((batch, *space.input_shape),)).check(table, target.name)
     return table
 
 

@@ -31,8 +31,8 @@ SIZES = (0.15, 0.3, 0.6, 1.2)
 
 They differ since how well a row fills the processor's tiles changes with every pixel."""
 
-SCALES = np.geomspace(0.003, 0.5, 24)
-NOISE = np.geomspace(0.001, 0.1, 24)
+KERNEL_DEVIATIONS = np.geomspace(0.003, 0.5, 24)
+NOISE_DEVIATIONS = np.geomspace(0.001, 0.1, 24)
 """Standard deviations tried of departures and of noise, as shares of the latency."""
 
 _CHANNEL_DIMENSIONS = 3
@@ -148,16 +148,16 @@ def learn(known: Sums, ms: Array, noise: Array) -> Process:
     """
     white = 1 / np.sqrt(noise)
     residual = white * (ms / known.ms - 1)
-    best, found = -np.inf, Process((CHANNELS[0], SIZES[0]), float(SCALES[0]), float(NOISE[0]))
+    best, found = -np.inf, Process((CHANNELS[0], SIZES[0]), float(KERNEL_DEVIATIONS[0]), float(NOISE_DEVIATIONS[0]))
     for lengths in ((channels, sizes) for channels in CHANNELS for sizes in SIZES):
         values, axes = np.linalg.eigh(white[:, None] * covariance(known, known, lengths) * white)
         squares = (axes.T @ residual) ** 2
-        variance = SCALES[:, None, None] ** 2 * np.maximum(values, 0) + NOISE[:, None] ** 2
+        variance = KERNEL_DEVIATIONS[:, None, None] ** 2 * np.maximum(values, 0) + NOISE_DEVIATIONS[:, None] ** 2
         likelihood = -0.5 * (squares / variance + np.log(variance)).sum(axis=2)
         if likelihood.max() > best:
             best = likelihood.max()
             scale, deviation = np.unravel_index(likelihood.argmax(), likelihood.shape)
-            found = Process(lengths, float(SCALES[scale]), float(NOISE[deviation]))
+            found = Process(lengths, float(KERNEL_DEVIATIONS[scale]), float(NOISE_DEVIATIONS[deviation]))
     return found
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from proxyless import files
 from proxyless.errors import ProxylessError, short
 from proxyless.files.fields import Fields
-from proxyless.latency.operators import Layout
+from proxyless.latency.operators import SpaceOperators
 from proxyless.latency.predict.gaussian_process import Array, Posterior, Process, Sums, condition, learn
 from proxyless.latency.predict.kernels import Kernel, Kind, kernels
 from proxyless.latency.predict.physical import Physical, fit_physical
@@ -34,7 +34,7 @@ from proxyless.modules.operators import example_inputs
 FORMAT = 1
 """Of the files that models are written to."""
 
-LEAST = 10
+LEAST_OPERATORS = 10
 """Operators that a fit needs."""
 
 FOLDS = 10
@@ -57,12 +57,12 @@ class LatencyModel:
 
     Args:
         operators: what it was fitted on.
-        surprises: by how many of its standard deviations the model was off for each operator while that was left out
-            of the fit, ascending.
+        left_out_errors: error of the prediction of each operator when that was left out of the fit, in the standard
+            deviations that the model gave it, ascending.
     """
 
     operators: tuple[Measured, ...]
-    surprises: Array = field(repr=False, compare=False)
+    left_out_errors: Array = field(repr=False, compare=False)
     posterior: Posterior = field(repr=False, compare=False)
 
     @property
@@ -87,14 +87,14 @@ class LatencyModel:
         if not operators:
             return []
         found, deviations = self.posterior.predict(operators)
-        rank = math.ceil(level * (len(self.surprises) + 1))
-        reach = self.surprises[min(rank, len(self.surprises)) - 1] * deviations
+        rank = math.ceil(level * (len(self.left_out_errors) + 1))
+        reach = self.left_out_errors[min(rank, len(self.left_out_errors)) - 1] * deviations
         lows = np.maximum(found - reach, 0)
         rows = zip(found.tolist(), lows.tolist(), (found + reach).tolist(), strict=True)
         return [Interval(ms, low, high) for ms, low, high in rows]
 
     def table(
-        self, layout: Layout, device: Mapping[str, object], known: Mapping[str, Interval] | None = None
+        self, layout: SpaceOperators, device: Mapping[str, object], known: Mapping[str, Interval] | None = None
     ) -> LatencyTable:
         """The table of a space without correction: operators as measured where ``known``, the others predicted.
 
@@ -175,11 +175,13 @@ def fit(operators: Sequence[Measured]) -> LatencyModel:
     count as much as large ones. Intervals are stretched until they hold for operators that were left out of the fit.
 
     Raises:
-        ProxylessError: fewer than :data:`LEAST` operators, or one without a positive latency.
+        ProxylessError: fewer than :data:`LEAST_OPERATORS` operators, or one without a positive latency.
     """
     operators = [one for one in operators if one.kernels]
-    if len(operators) < LEAST:
-        raise ProxylessError(f"{len(operators)} measured operators are too few for a latency model: measure {LEAST}")
+    if len(operators) < LEAST_OPERATORS:
+        raise ProxylessError(
+            f"{len(operators)} measured operators are too few for a latency model: measure {LEAST_OPERATORS}"
+        )
     for number, one in enumerate(operators):
         if not 0 < one.ms < math.inf:
             raise ProxylessError(
@@ -193,10 +195,12 @@ def fit(operators: Sequence[Measured]) -> LatencyModel:
     known = Sums.of([one.kernels for one in operators], physical)
     process = learn(known, ms, noise)
     posterior = condition(process, physical, known, ms, noise)
-    return LatencyModel(tuple(operators), _surprises(operators, process, physical, ms, noise), posterior)
+    return LatencyModel(tuple(operators), _left_out_errors(operators, process, physical, ms, noise), posterior)
 
 
-def _surprises(operators: Sequence[Measured], process: Process, physical: Physical, ms: Array, noise: Array) -> Array:
+def _left_out_errors(
+    operators: Sequence[Measured], process: Process, physical: Physical, ms: Array, noise: Array
+) -> Array:
     """Errors of operators left out of the fit, in the standard deviations that the fit gives them, ascending."""
     found = []
     parts = np.random.default_rng(0).permutation(len(operators)) % FOLDS

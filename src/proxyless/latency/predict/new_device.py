@@ -28,10 +28,10 @@ from proxyless.errors import ProxylessError
 
 Array = NDArray[np.float64]
 
-NOISE = np.geomspace(0.0005, 0.5, 22)
+NOISE_DEVIATIONS = np.geomspace(0.0005, 0.5, 22)
 """Standard deviations tried for the noise, as shares of the mean latency."""
 
-PARTICULAR = np.geomspace(0.001, 0.5, 12)
+DEVICE_DEVIATIONS = np.geomspace(0.001, 0.5, 12)
 """Standard deviations tried for what is particular to the new device, as shares of the mean latency."""
 
 SCALE_SPREAD = (0.2, 0.5)
@@ -230,7 +230,7 @@ class _Fits:
     prior: Array
 
 
-_NOISE2, _PARTICULAR2 = (grid.ravel() for grid in np.meshgrid(NOISE**2, PARTICULAR**2))
+_NOISE2, _DEVICE2 = (grid.ravel() for grid in np.meshgrid(NOISE_DEVIATIONS**2, DEVICE_DEVIATIONS**2))
 
 
 def _fit(rows: Array, count: int, directions: Array, spreads: Array, prior: Array) -> _Fits:
@@ -247,7 +247,7 @@ def _fit(rows: Array, count: int, directions: Array, spreads: Array, prior: Arra
     axes = prior @ gates.T @ (basis * np.where(seen, 1 / np.sqrt(np.where(seen, power, 1)), 0))
     y, one = rows[:, :2].T @ basis
     z = directions @ gates.T @ basis
-    variance = _PARTICULAR2[:, None] * signal**2 + _NOISE2[:, None]
+    variance = _DEVICE2[:, None] * signal**2 + _NOISE2[:, None]
     precision = 1 / variance
 
     known = len(directions)
@@ -278,8 +278,8 @@ def _fit(rows: Array, count: int, directions: Array, spreads: Array, prior: Arra
     occam = np.log(determinant) - np.log(inverse_prior[:, 1, 1])
     evidence = -0.5 * (misfit - np.einsum("qki,qki->qk", surprise, step) + spent[:, None] + occam)
 
-    pull = _PARTICULAR2[:, None] * signal * precision
-    shrunk = pull * signal * _PARTICULAR2[:, None]
+    pull = _DEVICE2[:, None] * signal * precision
+    shrunk = pull * signal * _DEVICE2[:, None]
     return _Fits(evidence, expected + step, uncertainty, pull, shrunk, y, one, z, axes, prior)
 
 
@@ -317,7 +317,7 @@ def _average(rows: Array, directions: Array, spreads: Array, priors: Sequence[Ar
         residual = weight.sum(axis=1)[:, None] * fit.times - part[..., 0].sum(axis=1)[:, None] * fit.constant
         mean[1:] += part[..., 1].sum(axis=0) @ directions
         mean[1:] += fit.axes @ (fit.pull * (residual - part[..., 1] @ fit.slopes)).sum(axis=0)
-        within[1:, 1:] += (weight.sum(axis=1) @ _PARTICULAR2) * fit.prior
+        within[1:, 1:] += (weight.sum(axis=1) @ _DEVICE2) * fit.prior
         within[1:, 1:] -= (fit.axes * (weight.sum(axis=1) @ fit.shrunk)) @ fit.axes.T
 
     kept, among = _heaviest(weights), np.zeros((size, size))

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from proxyless.errors import ProxylessError
-from proxyless.latency.operators import Layout
+from proxyless.latency.operators import SpaceOperators
 from proxyless.latency.predict.gaussian_process import Sums, covariance
 from proxyless.latency.predict.kernels import Kernel, Kind, kernels
-from proxyless.latency.predict.model import LEAST, Measured, fit
+from proxyless.latency.predict.model import LEAST_OPERATORS, Measured, fit
 from proxyless.latency.predict.physical import typical
 from proxyless.latency.table import LatencyTable
 from proxyless.latency.timing.statistics import Interval
@@ -20,11 +20,11 @@ from proxyless.modules.operators import example_inputs
 LENGTHS = (6.0, 0.3)
 """Octaves over which kernels are taken to be alike, of channels and of sizes, before anything was measured."""
 
-NOISE = 0.05
+MEASURING_DEVIATION = 0.05
 """Standard deviation of what one measurement leaves open, in proportion to a kernel's departure."""
 
 
-def choose(layout: Layout, share: float, seed: int) -> list[str]:
+def choose_operators(layout: SpaceOperators, share: float, seed: int) -> list[str]:
     """Signatures of the operators to measure: ``share`` of all of them, rounded up, the most telling first.
 
     Each is the one that the model would know least about after those before it were measured, which spreads them over
@@ -41,29 +41,31 @@ def choose(layout: Layout, share: float, seed: int) -> list[str]:
         raise ProxylessError(f"the share of operators to measure must be above 0 and at most 1, got {share:g}")
     names = list(layout.operators)
     found = [kernels(operator.module, example_inputs(operator.shapes)) for operator in layout.operators.values()]
-    count = min(len(names), max(LEAST, math.ceil(share * len(names))))
+    count = min(len(names), max(LEAST_OPERATORS, math.ceil(share * len(names))))
     return [names[i] for i in most_telling(found, count, seed)]
 
 
 def most_telling(operators: Sequence[Sequence[Kernel]], count: int, seed: int) -> list[int]:
     """Indices of ``count`` operators, or as many more as it takes to have each kind of kernel, see :func:`choose`."""
     sums = Sums.of(operators, typical(operators))
-    open_ = covariance(sums, sums, LENGTHS)
+    uncertainty = covariance(sums, sums, LENGTHS)
     jitter = 1 + 0.01 * np.random.default_rng(seed).random(len(operators))
     kinds = [{kernel.kind for kernel in operator} for operator in operators]
     lacking: set[Kind] = set().union(*kinds)
     taken: list[int] = []
     while len(taken) < count or lacking:
-        telling = np.diag(open_) * jitter
+        telling = np.diag(uncertainty) * jitter
         telling[[i for i in range(len(operators)) if i in taken or (lacking and not kinds[i] & lacking)]] = -np.inf
         best = int(telling.argmax())
         taken.append(best)
         lacking -= kinds[best]
-        open_ = open_ - np.outer(open_[best], open_[best]) / (open_[best, best] + NOISE**2)
+        uncertainty = uncertainty - np.outer(uncertainty[best], uncertainty[best]) / (
+            uncertainty[best, best] + MEASURING_DEVIATION**2
+        )
     return taken
 
 
-def completed(layout: Layout, known: Mapping[str, Interval], device: Mapping[str, object]) -> LatencyTable:
+def complete_table(layout: SpaceOperators, known: Mapping[str, Interval], device: Mapping[str, object]) -> LatencyTable:
     """The table of a space, without correction, whose operators were measured in part.
 
     Args:

@@ -1,7 +1,4 @@
-"""What keeps a process from running without another program to blame: a quota, a hypervisor, being stopped.
-
-Complete in itself, Python alone, so that it also runs where this package is not.
-"""
+"""Notices what keeps a process from running though no other program is to blame: a quota, a hypervisor, a stop."""
 
 from __future__ import annotations
 
@@ -14,22 +11,22 @@ from dataclasses import dataclass
 from proxyless.machine.quota import control_groups, throttling
 from proxyless.machine.system_files import system_text
 
-STOLEN = 0.05
-"""Share of its cores' time that other machines may take from a process before it counts as held up."""
+STOLEN_SHARE = 0.05
+"""A process is interrupted if a hypervisor gives more than this share of the time of its cores to other machines."""
 
 SUSPENDED_S = 0.05
-"""Seconds by which the clock that runs on in a suspended machine must be ahead of the other."""
+"""The machine was suspended if the clock that runs on meanwhile is ahead of the other by more seconds than this."""
 
 
 @dataclass(frozen=True)
-class Held:
-    """What held a process up for a while.
+class Interruptions:
+    """What kept a process from running for a while.
 
     Args:
-        throttled: periods in which it had used up its CPU quota.
-        throttled_s: seconds that it had to wait for that.
+        throttled: how many periods of its CPU quota it had used up.
+        throttled_s: seconds that it waited for that.
         stolen: share of the time of its cores that a hypervisor gave to other machines.
-        stopped_s: seconds that it was stopped, or the machine suspended.
+        stopped_s: seconds in which it was stopped, or the machine suspended.
     """
 
     throttled: int = 0
@@ -39,28 +36,35 @@ class Held:
 
     @property
     def disturbing(self) -> bool:
-        """Whether times taken meanwhile say nothing of the machine."""
-        return bool(self.throttled or self.throttled_s or self.stopped_s) or self.stolen > STOLEN
+        """Whether times that were measured meanwhile say nothing of the machine."""
+        return bool(self.throttled or self.throttled_s or self.stopped_s) or self.stolen > STOLEN_SHARE
 
 
-class HoldUps:
-    """What holds this process up from now on."""
+class InterruptionWatch:
+    """Watches what interrupts this process, from when it is made.
+
+    Args:
+        groups: control groups whose quotas hold for it; looked up unless given.
+    """
 
     def __init__(self, groups: Sequence[str] | None = None) -> None:
-        """``groups``: control groups whose quotas hold for it; looked up unless given."""
         self.groups = control_groups() if groups is None else groups
         self.before = throttling(self.groups)
         self.stolen = _stolen_s()
         self.asleep = _suspended_s()
         self.started = time.perf_counter()
 
-    def until_now(self, stopped_s: float = 0.0) -> Held:
-        """Since this was made; ``stopped_s``: what the process itself has noticed of being stopped."""
+    def until_now(self, stopped_s: float = 0.0) -> Interruptions:
+        """Return what has interrupted it until now.
+
+        Args:
+            stopped_s: seconds for which the process itself has noticed that it was stopped.
+        """
         seconds = max(time.perf_counter() - self.started, 1e-9)
         quota = throttling(self.groups).since(self.before)
         cores, stolen = len(_own_cores()) or os.cpu_count() or 1, _stolen_s() - self.stolen
         asleep = _suspended_s() - self.asleep
-        return Held(
+        return Interruptions(
             quota.periods,
             quota.seconds,
             # The system counts in hundredths of a second on every core: one of them says nothing.
@@ -75,7 +79,7 @@ def _own_cores() -> set[int]:
 
 
 def _stolen_s() -> float:
-    """Seconds that the cores this process may use have been other machines' until now; 0 where unknown."""
+    """Return the seconds that a hypervisor has given of the cores of this process to others; 0 where unknown."""
     rows = re.findall(r"^cpu(\d+)(?: \d+){7} (\d+)", system_text("/proc/stat"), flags=re.MULTILINE)
     own = _own_cores()
     ticks = sum(int(stolen) for core, stolen in rows if int(core) in own)
@@ -83,7 +87,7 @@ def _stolen_s() -> float:
 
 
 def _suspended_s() -> float:
-    """Seconds that the machine has been suspended until now; 0 where unknown."""
+    """Return the seconds that the machine has been suspended until now; 0 where unknown."""
     if not hasattr(time, "CLOCK_BOOTTIME"):
         return 0.0
     return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)

@@ -1,7 +1,4 @@
-"""What the times of loaded models would otherwise change with, held steady: the cores they run on, and memory.
-
-Complete in itself, Python and numpy alone, so that it also runs where this package is not.
-"""
+"""Keeps a process on the same cores, and the memory that it frees with it, so that times do not change with these."""
 
 from __future__ import annotations
 
@@ -16,21 +13,24 @@ import numpy as np
 from proxyless.machine.system import system_text
 
 LARGE_BLOCK = 31 << 20
-"""Bytes: just below the 32 MiB up to which the C library of Linux learns to keep freed blocks."""
+"""Bytes just below the 32 MiB up to which the C library of Linux learns to keep freed blocks."""
 
 ALIKE = 0.9
-"""Share of the fastest core's speed from which a core is of the same kind; others are another device."""
+"""A core with at least this share of the speed of the fastest is of the same kind as that; others are avoided."""
 
 IDLE = 0.7
-"""Share of the idlest core's idle time from which a core is idle."""
+"""A core with at least this share of the idle time of the idlest core is idle."""
 
 
 @contextmanager
-def steady(threads: int) -> Iterator[None]:
-    """Holds steady what is loaded and timed meanwhile, as far as the system lets it.
+def pinned(threads: int) -> Iterator[None]:
+    """Keep this thread, and those it starts meanwhile, on as many cores as the system lets it, and freed memory too.
 
-    This thread, and those it starts, stay on ``threads`` cores: a thread that moves leaves its caches behind. And
-    memory that an inference frees stays with the process.
+    A thread that moves to another core leaves its caches behind. Memory that an inference frees stays with the process,
+    also afterwards.
+
+    Args:
+        threads: how many cores.
     """
     keep_freed_memory()
     if not hasattr(os, "sched_setaffinity"):
@@ -49,19 +49,26 @@ def steady(threads: int) -> Iterator[None]:
 def keep_freed_memory() -> None:
     """Make the allocator of Linux (glibc) keep freed blocks of up to 32 MiB instead of returning them to the system.
 
-    Up to which size it keeps them, it learns from what the process has freed before. The same feature map then costs
-    nothing, or is mapped and zeroed anew in every inference. Freeing one large block teaches it once and for all, and
-    has no effect elsewhere.
+    Up to which size it keeps blocks depends on what the process has freed before. So the memory of one and the same
+    feature map may cost nothing, or be mapped and zeroed anew in every inference. Once a large block was freed, all
+    are kept. With other allocators this has no effect.
     """
     block = np.empty(LARGE_BLOCK, np.uint8)
     del block
 
 
 def best_cores(allowed: set[int], count: int) -> list[int]:
-    """``count`` of the ``allowed`` cores, or as many as there are: fast ones before slow, idle ones before busy.
+    """Choose cores to run on: fast ones before slow ones, idle ones before busy ones.
 
-    Of equals the last, as the first serves most interrupts; the second thread of a core that has one only after all
-    others.
+    Among equals the last comes first, as the first core serves most interrupts. The second thread of a physical core
+    comes after all cores of which no thread is taken.
+
+    Args:
+        allowed: numbers of the logical cores that may be used.
+        count: how many to choose.
+
+    Returns:
+        Their numbers; all, where there are no more.
     """
     speeds = {core: _speed(core) for core in allowed}
     idle = _idle(allowed)
@@ -75,7 +82,7 @@ def best_cores(allowed: set[int], count: int) -> list[int]:
 
 
 def _speed(core: int) -> int:
-    """Of a core, comparable with others of the machine; 0 where the system does not tell."""
+    """Return the speed of a core, in a unit of its own machine; 0 where the system does not tell."""
     for name in ("cpu_capacity", "cpufreq/cpuinfo_max_freq"):
         text = system_text(f"/sys/devices/system/cpu/cpu{core}/{name}")
         if text.isdigit():
@@ -84,7 +91,7 @@ def _speed(core: int) -> int:
 
 
 def _siblings(core: int) -> set[int]:
-    """The logical cores, itself included, that are threads of one core."""
+    """Return the logical cores, itself included, that are threads of the same physical core."""
     found = {core}
     for part in system_text(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list").split(","):
         bounds = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
@@ -94,7 +101,7 @@ def _siblings(core: int) -> set[int]:
 
 
 def _idle(cores: set[int]) -> set[int]:
-    """Which cores are idle at the moment; all where the system does not tell."""
+    """Return those of the cores that are idle at the moment; all where the system does not tell."""
     before = _idle_ticks()
     time.sleep(0.1)
     ticks = {core: now - before.get(core, now) for core, now in _idle_ticks().items()}
@@ -103,6 +110,6 @@ def _idle(cores: set[int]) -> set[int]:
 
 
 def _idle_ticks() -> dict[int, int]:
-    """How long each core has been idle, in hundredths of a second; empty where the system does not tell."""
+    """Return how long each core has been idle, in hundredths of a second; empty where the system does not tell."""
     rows = re.findall(r"^cpu(\d+) \d+ \d+ \d+ (\d+)", system_text("/proc/stat"), flags=re.MULTILINE)
     return {int(core): int(idle) for core, idle in rows}

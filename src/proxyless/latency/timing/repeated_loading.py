@@ -1,7 +1,4 @@
-"""Modules loaded and timed several times over, since one loading takes another time than the next.
-
-Complete in itself, Python and numpy alone, so that the very same code times a bundle where this package is not.
-"""
+"""Loads and times modules several times over, since a module takes another time in one loading than in the next."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from typing import Protocol
 
 from proxyless.latency.timing.clock import Stopwatch
 from proxyless.latency.timing.statistics import (
-    LEAST,
+    LEAST_ROUNDS,
     Conditions,
     Effort,
     Interval,
@@ -24,12 +21,12 @@ from proxyless.latency.timing.statistics import (
     missing,
 )
 
-MOST = 2
-"""Loadings at the most, as a multiple of those asked for: a module that jumps about would want ever more."""
+MOST_LOADINGS = 2
+"""Loadings at the most, as a multiple of those asked for: a module whose times jump would want ever more."""
 
 
-class Loading(Protocol):
-    """Loads modules, in a process of its own where it can, times them and forgets them."""
+class LoadAndTime(Protocol):
+    """Loads modules, times them and unloads them; each call is one loading."""
 
     def __call__(
         self,
@@ -38,13 +35,20 @@ class Loading(Protocol):
         on_round: Callable[[Round], None],
         advance: Callable[[float], None],
     ) -> None:
-        """Load and time the modules called ``order``, in that order."""
+        """Load the modules in the given order, and time them against one another.
+
+        Args:
+            order: names of the modules.
+            effort: how thoroughly to measure in this loading.
+            on_round: given each round as it is done.
+            advance: told the share done of this loading, 0 to 1.
+        """
         ...
 
 
-def time_loadings(
+def time_over_loadings(
     names: Collection[str],
-    load: Loading,
+    load: LoadAndTime,
     effort: Effort,
     *,
     history: Sequence[Round] = (),
@@ -56,21 +60,22 @@ def time_loadings(
     Args:
         names: of the modules.
         load: makes one loading.
+        effort: how thoroughly to measure.
         history: rounds measured before, of these or other modules, to go on from.
         on_round: given each round as it is done, to be kept.
         advance: told the share done, 0 to 1.
 
     Returns:
-        the interval of every module, and the conditions of the rounds measured now.
+        The interval of every module, and the conditions of the rounds measured now.
     """
     watch = Stopwatch()
     rounds = list(history)
     before = len(rounds)
     done = 0
-    while names and done < MOST * effort.loadings:
+    while names and done < MOST_LOADINGS * effort.loadings:
         unfinished = missing(names, rounds, effort)
         seconds = watch.seconds()
-        if not unfinished or (seconds >= effort.limit_s and min(counts(rounds, names).values()) >= LEAST):
+        if not unfinished or (seconds >= effort.limit_s and min(counts(rounds, names).values()) >= LEAST_ROUNDS):
             break
         left = max(0.0, effort.limit_s - seconds) / max(1, effort.loadings - done)
         once = replace(effort, rounds=effort.rounds_of_loading, loadings=1, width=float("inf"), limit_s=left)
@@ -94,5 +99,5 @@ def time_loadings(
 
 
 def _share_of_loadings(asked: float) -> float:
-    """How much is done, of loadings as a multiple of those asked for: whether there will be more is known at 1 only."""
-    return 0.8 * asked if asked <= 1 else 0.8 + 0.19 * (asked - 1) / (MOST - 1)
+    """Say how much is done, given the loadings as a share of those asked for: at 1 it turns out whether more follow."""
+    return 0.8 * asked if asked <= 1 else 0.8 + 0.19 * (asked - 1) / (MOST_LOADINGS - 1)

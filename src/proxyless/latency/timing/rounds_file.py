@@ -14,7 +14,7 @@ from typing import Any
 from proxyless import files
 from proxyless.errors import ProxylessError
 from proxyless.files.fields import Fields
-from proxyless.latency.timing.interruptions import Held
+from proxyless.latency.timing.interruptions import Interruptions
 from proxyless.latency.timing.statistics import Round
 
 
@@ -36,8 +36,8 @@ def append(path: Path, done: Round) -> None:
         "loading": done.loading,
         "seconds": round(done.seconds, 3),
     }
-    if done.held != Held():
-        value["held"] = asdict(done.held)
+    if done.interruptions != Interruptions():
+        value["held"] = asdict(done.interruptions)
     files.append_json_line(path, value)
 
 
@@ -64,11 +64,13 @@ def _round(fields: Fields) -> Round:
         bursts={name: ms for name in bursts.names if (ms := bursts.measured(name, least=0)) > 1e-9},
         other_cores=None if fields.get("other_cores") is None else fields.measured("other_cores"),
         loading=fields.text("loading"),
-        held=_held(fields.child("held")) if "held" in fields else Held(),  # earlier versions did not always tell
+        interruptions=_held(fields.child("held"))
+        if "held" in fields
+        else Interruptions(),  # earlier versions did not always tell
         seconds=fields.measured("seconds", least=0) if "seconds" in fields else 0.0,
     )
 
 
-def _held(fields: Fields) -> Held:
+def _held(fields: Fields) -> Interruptions:
     times = {name: fields.measured(name, least=0) for name in ("throttled_s", "stolen", "stopped_s")}
-    return Held(fields.count("throttled", least=0, most=2**31), **times)
+    return Interruptions(fields.count("throttled", least=0, most=2**31), **times)

@@ -1,14 +1,12 @@
-"""What rounds of timing say: a time with its interval for each module, what the machine was like, what is missing.
+"""Turns rounds of timing into a time with its interval for each module, and says which modules need more rounds.
 
-Complete in itself, Python and numpy alone, so that the very same code times a bundle where this package is not.
-
-A round in which other programs took the processor, in which the process was held up by a quota, a hypervisor or a stop,
-or which was slower than the others as a whole, is disturbed: it is measured again instead of averaged in. Of the others
-the lower quartile counts, since what is left of other load only ever adds time.
+A round is disturbed if other programs used the processor, if the process was interrupted by a quota, a hypervisor or a
+stop, or if the round was slower than the others as a whole. It is measured again instead of averaged in. Of the other
+rounds the lower quartile counts, since what is left of other load only ever adds time.
 
 One module loaded twice takes a percent or two more one time than the other, for as long as it is loaded: where its
-memory comes to lie decides what its parts push out of the caches. Where modules are loaded several times, their mean
-counts, and the interval says how well that is known.
+memory comes to lie decides what its parts push out of the caches. Where modules are loaded several times, the mean over
+the loadings counts, and the interval says how well that mean is known.
 """
 
 from __future__ import annotations
@@ -21,31 +19,34 @@ from typing import Any
 
 import numpy as np
 
-from proxyless.latency.timing.interruptions import STOLEN, Held
+from proxyless.latency.timing.interruptions import STOLEN_SHARE, Interruptions
 from proxyless.machine.quota import cpu_quota
 
-DISTURBING = 0.25
-"""Share of the machine's cores that other programs may use before a round counts as disturbed."""
+BUSY_SHARE = 0.25
+"""A round is disturbed if other programs use more than this share of the machine's cores."""
 
-SLOWER = 0.08
-"""By how much a round may be slower than the others, as a median over modules."""
+SLOWER_SHARE = 0.08
+"""A round is disturbed if it is slower than the others by more than this share, as a median over modules."""
 
-WHOLE = 4
-"""Modules that a round must have to be judged as a whole: of fewer, one that is noisy by itself would decide."""
+LEAST_MODULES = 4
+"""A round of fewer modules is not compared with others: one module that is noisy by itself would decide."""
 
-LEAST = 3
-"""Rounds that every module is in, however little time there is."""
+LEAST_ROUNDS = 3
+"""Every module is in so many rounds at the least, however little time there is."""
 
 QUANTILE = 0.25
+"""What counts of the rounds of one loading: the lower quartile."""
+
 RESAMPLES = 200
+"""Bootstrap samples for the interval of a quartile."""
 
 BORROWED = 4
-"""Degrees of freedom that a module's spread over its loadings borrows from all others at the most."""
+"""Degrees of freedom at the most that the spread of a module over its loadings takes over from the other modules."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A measured time in ms, with the interval it lies in by about 95 %."""
+    """A measured time in ms, with the bounds of its 95 % interval."""
 
     ms: float
     low_ms: float
@@ -57,11 +58,11 @@ class Effort:
     """How thoroughly to measure.
 
     Args:
-        rounds: undisturbed passes over every module at the least, over all loadings.
+        rounds: how many undisturbed rounds every module is in at the least, over all loadings.
         burst_ms: how long each module runs in a round; a round takes ten times as long at the least.
-        width: half the width of an interval, as a share of its value, that is narrow enough.
+        width: an interval is narrow enough if half its width is at most this share of its value.
         limit_s: seconds after which no further round is begun, once every module has been in three.
-        loadings: how often every module is loaded anew where the runtime lets it.
+        loadings: how often every module is loaded anew, where the runtime allows that.
     """
 
     rounds: int = 24
@@ -72,43 +73,45 @@ class Effort:
 
     @property
     def rounds_of_loading(self) -> int:
-        """Undisturbed passes of each loading at the least."""
+        """How many undisturbed rounds each loading has at the least."""
         return math.ceil(self.rounds / self.loadings)
 
 
 @dataclass(frozen=True)
 class Round:
-    """One pass over modules.
+    """One pass over modules, in which each runs for a short burst.
 
     Args:
         bursts: median ms of each module's burst.
-        other_cores: that other programs used meanwhile; None where unknown.
+        other_cores: how many cores other programs used meanwhile; None where the system does not tell.
         loading: which loading of the modules was timed.
-        held: what else held the process up meanwhile.
+        interruptions: what kept the process from running meanwhile.
         seconds: since the round before, or since the timing began.
     """
 
     bursts: Mapping[str, float]
     other_cores: float | None = None
     loading: str = ""
-    held: Held = Held()
+    interruptions: Interruptions = Interruptions()
     seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What the machine was like.
+    """What the machine was like while it was measured.
 
     Args:
-        rounds: passes measured, of which ``disturbed`` were not used.
+        rounds: how many rounds were measured.
+        disturbed: how many of them were disturbed, and so not used.
         other_cores: mean number of cores that other programs used; None where the system does not tell.
-        seconds: taken.
-        wide: modules whose interval is still wider than asked.
-        busy: whether the undisturbed rounds were too few, so that disturbed ones had to be used: not to be trusted.
-        quota: cores that the system lets the process use on average; None without a limit.
-        throttled: rounds in which it had used that up, and waited ``throttled_s`` seconds in all.
-        stolen: mean share of its cores' time that a hypervisor gave to other machines.
-        stopped_s: seconds that it was stopped in, or the machine suspended.
+        seconds: how long the measuring took.
+        wide: how many modules have an interval that is wider than asked.
+        busy: whether disturbed rounds had to be used, since there were too few others: times are not to be trusted.
+        quota: how many cores the system lets the process use on average; None without a limit.
+        throttled: in how many rounds the process had used up that quota.
+        throttled_s: seconds that it waited for that.
+        stolen: mean share of the time of its cores that a hypervisor gave to other machines.
+        stopped_s: seconds in which the process was stopped, or the machine suspended.
     """
 
     rounds: int
@@ -124,9 +127,7 @@ class Conditions:
     stopped_s: float = 0.0
 
     def warnings(self) -> list[str]:
-        """What to tell the user: a line each for what held the process up, a busy machine, intervals that stayed
-        wide.
-        """
+        """Say what the user should know, a line each: interruptions, a busy machine, intervals that stayed wide."""
         told = []
         rest = "these rounds do not count"
         if self.busy:
@@ -137,7 +138,7 @@ class Conditions:
                 f"{limit} held the measuring up in {self.throttled} of {self.rounds} rounds, for"
                 f" {self.throttled_s:.1f} s: {rest}"
             )
-        if self.stolen > STOLEN:
+        if self.stolen > STOLEN_SHARE:
             told.append(f"the hypervisor gave {self.stolen:.0%} of the processor's time to other machines meanwhile")
         if self.stopped_s:
             told.append(f"the measuring was stopped, or the machine suspended, for {self.stopped_s:.1f} s meanwhile")
@@ -154,12 +155,21 @@ class Conditions:
 
 
 def narrow(interval: Interval, effort: Effort) -> bool:
-    """Whether an interval is as narrow as the effort asks."""
+    """Say whether an interval is as narrow as the effort asks."""
     return interval.high_ms - interval.low_ms <= 2 * effort.width * interval.ms
 
 
 def missing(names: Collection[str], rounds: Sequence[Round], effort: Effort) -> list[str]:
-    """Which of ``names`` need more rounds: too few loadings with enough undisturbed ones, or a wide interval."""
+    """Find the modules that need more rounds.
+
+    Args:
+        names: of the modules.
+        rounds: those done so far.
+        effort: how thoroughly to measure.
+
+    Returns:
+        Those of ``names`` with too few loadings of enough undisturbed rounds, or with a wide interval.
+    """
     kept = [r for r, good in zip(rounds, undisturbed(rounds), strict=True) if good]
     enough = [
         name
@@ -171,15 +181,21 @@ def missing(names: Collection[str], rounds: Sequence[Round], effort: Effort) -> 
 
 
 def undisturbed(rounds: Sequence[Round]) -> list[bool]:
-    """Which rounds count: other programs used few cores, and the round was no slower than the others.
+    """Find the rounds that count: other programs used few cores, nothing interrupted, and they were not slow.
 
-    Quicker and slower modules are judged apart: what other machines on the same processor take of its caches and its
-    memory is missed by large modules alone.
+    Quick and slow modules are judged apart: when other machines on the same processor take part of its caches and of
+    its memory bandwidth, only large modules get slower.
+
+    Returns:
+        Whether each of ``rounds`` counts.
     """
     if not rounds:
         return []
     cores = os.cpu_count() or 1
-    calm = [(r.other_cores is None or r.other_cores <= DISTURBING * cores) and not r.held.disturbing for r in rounds]
+    calm = [
+        (r.other_cores is None or r.other_cores <= BUSY_SHARE * cores) and not r.interruptions.disturbing
+        for r in rounds
+    ]
     names = sorted({name for r in rounds for name in r.bursts})
     column = {name: i for i, name in enumerate(names)}
     bursts = np.full((len(rounds), len(names)), np.nan)
@@ -187,31 +203,38 @@ def undisturbed(rounds: Sequence[Round]) -> list[bool]:
         for name, ms in r.bursts.items():
             bursts[row, column[name]] = ms
     usual = bursts[calm] if any(calm) else bursts
-    seen = ~np.isnan(usual).all(axis=0)  # a module seen in loud rounds only says nothing of their speed
+    seen = ~np.isnan(usual).all(axis=0)  # a module that was in busy rounds only says nothing of their speed
     if not seen.any():
         return calm
     reference = np.nanquantile(usual[:, seen], QUANTILE, axis=0)
     ratios = bursts[:, seen] / reference
     larger = reference > np.median(reference)
     slowest = [max(_typical(row[larger]), _typical(row[~larger]), _typical(row)) for row in ratios]
-    return [quiet and ratio <= 1 + SLOWER for quiet, ratio in zip(calm, slowest, strict=True)]
+    return [quiet and ratio <= 1 + SLOWER_SHARE for quiet, ratio in zip(calm, slowest, strict=True)]
 
 
 def _typical(ratios: Any) -> float:
-    """Median of an array without what was not timed, NaN; 1 of too few."""
+    """Return the median of the modules that were timed, which are not NaN; 1 if they are too few."""
     timed = ratios[~np.isnan(ratios)]
-    return float(np.median(timed)) if len(timed) >= WHOLE else 1.0
+    return float(np.median(timed)) if len(timed) >= LEAST_MODULES else 1.0
 
 
 def intervals(names: Collection[str], rounds: Sequence[Round], effort: Effort) -> tuple[dict[str, Interval], bool]:
-    """Lower quartile over the undisturbed rounds of a loading, its mean over the loadings, and the 95 % interval.
+    """Compute the time of every module, with its 95 % interval.
 
-    Of one loading the interval is that under resampling of its rounds. Of several it is that of the mean of what they
-    came to, by Student's t; how far they lie apart is drawn towards what is usual among ``names``, since a few loadings
-    alone say little of it.
+    The time is the lower quartile over the undisturbed rounds of a loading, and its mean over the loadings. The
+    interval of one loading is found by resampling its rounds. That of several is the interval of their mean, by
+    Student's t; their spread is drawn towards what is usual among ``names``, since a few loadings alone say little of
+    it.
 
-    A module with fewer undisturbed rounds than asked, and than half of its rounds or three, is given all of them; the
-    second value says that one was.
+    Args:
+        names: of the modules, each in at least one round.
+        rounds: those done so far.
+        effort: how thoroughly to measure.
+
+    Returns:
+        The interval of every module; and whether disturbed rounds had to be used for one, which is so if it has fewer
+        undisturbed ones than asked, and fewer than three or than half of its rounds.
     """
     good = [r for r, fine in zip(rounds, undisturbed(rounds), strict=True) if fine]
     busy = False
@@ -230,7 +253,14 @@ def intervals(names: Collection[str], rounds: Sequence[Round], effort: Effort) -
 
 
 def conditions(names: Collection[str], rounds: Sequence[Round], effort: Effort, *, before: int = 0) -> Conditions:
-    """Sum up what the machine was like in the rounds from number ``before`` on."""
+    """Sum up what the machine was like.
+
+    Args:
+        names: of the modules.
+        rounds: all that are known, to judge by which are disturbed.
+        effort: how thoroughly was asked to measure.
+        before: how many of the rounds, the first ones, were measured before and are not summed up.
+    """
     found, busy = intervals(names, rounds, effort) if names else ({}, False)
     now = rounds[before:]
     loads = [r.other_cores for r in now if r.other_cores is not None]
@@ -242,20 +272,20 @@ def conditions(names: Collection[str], rounds: Sequence[Round], effort: Effort, 
         wide=sum(not narrow(interval, effort) for interval in found.values()),
         busy=busy,
         quota=cpu_quota(),
-        throttled=sum(bool(r.held.throttled or r.held.throttled_s) for r in now),
-        throttled_s=round(sum(r.held.throttled_s for r in now), 3),
-        stolen=round(float(np.mean([r.held.stolen for r in now])), 3) if now else 0.0,
-        stopped_s=round(sum(r.held.stopped_s for r in now), 3),
+        throttled=sum(bool(r.interruptions.throttled or r.interruptions.throttled_s) for r in now),
+        throttled_s=round(sum(r.interruptions.throttled_s for r in now), 3),
+        stolen=round(float(np.mean([r.interruptions.stolen for r in now])), 3) if now else 0.0,
+        stopped_s=round(sum(r.interruptions.stopped_s for r in now), 3),
     )
 
 
 def counts(rounds: Sequence[Round], names: Collection[str]) -> dict[str, int]:
-    """Rounds that each of ``names`` was in."""
+    """Count the rounds that each of ``names`` was in."""
     return {name: sum(name in r.bursts for r in rounds) for name in names}
 
 
 def _by_loading(name: str, rounds: Sequence[Round]) -> list[list[float]]:
-    """The bursts of a module, a list for each loading."""
+    """Return the bursts of a module in ms, a list for each loading."""
     found: dict[str, list[float]] = {}
     for r in rounds:
         if name in r.bursts:
@@ -264,7 +294,7 @@ def _by_loading(name: str, rounds: Sequence[Round]) -> list[list[float]]:
 
 
 def _quartiles(pieces: Sequence[Sequence[float]]) -> list[Interval]:
-    """Lower quartile of each piece, with its 95 % interval under resampling."""
+    """Compute the lower quartile of each piece, with its 95 % interval under resampling."""
     found: list[Interval | None] = [None] * len(pieces)
     by_count: dict[int, list[int]] = {}
     for number, times in enumerate(pieces):
@@ -281,7 +311,7 @@ def _quartiles(pieces: Sequence[Sequence[float]]) -> list[Interval]:
 
 
 def _over_loadings(loadings: Mapping[str, Sequence[Interval]]) -> dict[str, Interval]:
-    """Mean and interval of what the loadings of each module came to."""
+    """Compute the mean over the loadings of each module, and its interval."""
     several = {name: np.array([one.ms for one in some]) for name, some in loadings.items() if len(some) > 1}
     spreads = {name: float(np.var(ms, ddof=1)) / float(ms.mean()) ** 2 for name, ms in several.items()}
     # A median, so that one module that jumps about does not make all others look uncertain.
@@ -307,12 +337,12 @@ def _over_loadings(loadings: Mapping[str, Sequence[Interval]]) -> dict[str, Inte
 
 
 def _median_of_chi2(freedom: int) -> float:
-    """Median of a chi-squared distribution as a share of its mean (Wilson and Hilferty's approximation)."""
+    """Return the median of a chi-squared distribution as a share of its mean (Wilson and Hilferty's approximation)."""
     return float((1 - 2 / (9 * freedom)) ** 3)
 
 
 def _student(freedom: int) -> float:
-    """97.5 % quantile of Student's t, expanded about the normal's; 3 % off at 2, less above."""
+    """Return the 97.5 % quantile of Student's t, as a series about the normal's; 3 % off at 2 degrees, less above."""
     z = 1.959964
     terms = ((z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384)
     return z + sum(term / freedom**power for power, term in enumerate(terms, 1))

@@ -1,7 +1,7 @@
-"""A process that loads models and times them, and the parent that starts it and hears of it.
+"""A process that loads models and times them, and the parent that starts it and listens to it.
 
 The parent pickles a :class:`Plan` into the standard input of the process. The process answers on its standard output by
-one pickled value for each thing that happens: a :class:`Loading`, a float (the share of the timing that is done), a
+one pickled value for each thing that happens: :class:`LoadingBegins`, a float (the share of the timing that is done), a
 :class:`~proxyless.latency.timing.statistics.Round`, a ``ProxylessError`` that ends it, or :class:`Finished`. Nothing is
 written to disk, so that this also works where there is no room for temporary files.
 
@@ -31,8 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyless.errors import ProxylessError
-from proxyless.latency.timing.interleaved import Timed, time_interleaved
-from proxyless.latency.timing.pinning import steady
+from proxyless.latency.timing.interleaved import Timeable, time_interleaved
+from proxyless.latency.timing.pinning import pinned
 from proxyless.latency.timing.statistics import Effort, Round
 from proxyless.machine.stopping import leave_signals_to_parent
 
@@ -43,7 +43,7 @@ LOAD_SHARE = 0.2
 class Loader(Protocol):
     """Makes a model file ready to be timed. It is pickled, so its class must be importable in another process."""
 
-    def __call__(self, file: Path, inputs: Mapping[str, NDArray[Any]]) -> Timed:
+    def __call__(self, file: Path, inputs: Mapping[str, NDArray[Any]]) -> Timeable:
         """Load ``file``, to be run on ``inputs``, an array for each input by name, and run it once.
 
         Raises:
@@ -101,7 +101,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Loading:
+class LoadingBegins:
     """The worker begins to load the model called ``name``."""
 
     name: str
@@ -114,7 +114,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Workers:
-    """Times models in a new process at each call; see :class:`proxyless.latency.timing.repeated_loading.Loading`.
+    """Times models in a new process at each call; see :class:`proxyless.latency.timing.repeated_loading.LoadAndTime`.
 
     Args:
         models: the models by name.
@@ -147,7 +147,7 @@ class Workers:
         with _started(plan) as worker:
             for event in worker.events():
                 match event:
-                    case Loading():
+                    case LoadingBegins():
                         name = event.name
                         advance(LOAD_SHARE * loaded / len(order))
                         loaded += 1
@@ -249,10 +249,10 @@ def _without_parent(plan: Plan) -> None:
 
 
 def _carry_out(plan: Plan, tell: Callable[[object], None]) -> None:
-    loaded: dict[str, Timed] = {}
-    with steady(plan.threads):
+    loaded: dict[str, Timeable] = {}
+    with pinned(plan.threads):
         for name, model in plan.models.items():
-            tell(Loading(name))
+            tell(LoadingBegins(name))
             try:
                 loaded[name] = plan.load(model.file, model.arrays())
             except ProxylessError as error:
