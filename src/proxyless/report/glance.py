@@ -6,6 +6,7 @@ import math
 
 from proxyless.report.charts import Axis, line, rect, svg, text
 from proxyless.report.markup import Html, amount, definitions, join_if_any, milliseconds, number, percent, tag
+from proxyless.report.metrics import ACCURACY, metrics_of
 from proxyless.report.run_files import RunFiles, mapping
 
 MEASURING_NOISE = 0.03  # two timings of a network, a minute apart, differ by about this much
@@ -69,23 +70,26 @@ def _note(content: str) -> Html:
     return tag("p", content, class_="small")
 
 
-def _accuracy_card(run: RunFiles) -> Html | None:
-    test, valid = number(run.result.get("test_accuracy")), number(run.result.get("valid_accuracy"))
+def _metric_card(run: RunFiles) -> Html | None:
+    metric, *others = metrics_of(run)
+    test, valid = (number(run.result.get(f"{split}_{metric.name}")) for split in ("test", "valid"))
     if test is None:
         return None
     notes = []
     images = run.counts.get("test")
-    if images and 0 <= test <= 1:
+    if metric == ACCURACY and images and 0 <= test <= 1:
         low, high = wilson_interval(test, int(images))
         notes.append(_note(f"{100 * low:.1f} to {percent(high)} with 95 % confidence, {images:,.0f} images"))
     if valid is not None:
-        notes.append(_note(f"{percent(valid)} on validation images"))
+        notes.append(_note(f"{metric.written(valid)} on validation images"))
     balanced, worst = number(run.result.get("test_balanced_accuracy")), mapping(run.result, "worst_class")
     recall = number(worst.get("recall"))
     if balanced is not None and recall is not None:
         notes.append(_note(f"{percent(balanced)} as the mean over classes (balanced accuracy)"))
         notes.append(_note(f"worst class {worst.get('name')}: {percent(recall)} of its {worst.get('images')} images"))
-    return _card("Test accuracy", percent(test, 2 if (images or 0) > 5000 else 1), *notes)
+    for other in others:
+        notes.append(_note(f"{other.label} {other.written(number(run.result.get(f'test_{other.name}')))}"))
+    return _card(f"Test {metric.label}", metric.written(test, 2 if (images or 0) > 5000 else 1), *notes)
 
 
 def _latency_card(run: RunFiles) -> Html | None:
@@ -107,7 +111,14 @@ def _asked(run: RunFiles) -> Html | None:
     if classes:
         channels = number(run.data.get("channels"))
         colours = f", {channels:.0f} channel{'s' if channels != 1 else ''}" if channels else ""
-        rows.append(("Task", f"{classes} classes" + (f", images of {size} × {size} pixels{colours}" if size else "")))
+        noun = {"multi-label": "labels", "regression": "numbers"}.get(str(run.data.get("labelling")), "classes")
+        rows.append(
+            (
+                "Task",
+                f"{classes} {noun if classes > 1 else noun[:-1]}"
+                + (f", images of {size} × {size} pixels{colours}" if size else ""),
+            )
+        )
     if counts:
         rows.append(("Images", ", ".join(f"{count:,.0f} {part}" for part, count in counts.items())))
     rows += [("Note" if row else "Found", remark) for row, remark in enumerate(run.remarks)]
@@ -160,7 +171,7 @@ def section(run: RunFiles) -> Html | None:
         said.append(tag("p", tag("span", "!", aria_hidden="true", class_="sign"), caution, class_="verdict bad"))
     parameters, macs = number(run.result.get("parameters")), number(run.result.get("macs"))
     cards = [
-        _accuracy_card(run),
+        _metric_card(run),
         _latency_card(run),
         _card("Parameters", amount(parameters), _note(f"{parameters:,.0f}")) if parameters is not None else None,
         _card("MACs", amount(macs), _note("multiply-adds for one image")) if macs is not None else None,

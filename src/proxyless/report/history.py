@@ -8,6 +8,7 @@ from typing import Any
 
 from proxyless.report.charts import Curve, Point, Span, line_chart
 from proxyless.report.markup import Html, number
+from proxyless.report.metrics import ACCURACY, Metric
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,13 @@ def timeline(history: Sequence[dict[str, Any]]) -> Timeline:
     return Timeline(tuple(epoch for _, epoch in known), tuple(record for record, _ in known), span)
 
 
-def learning_charts(history: Timeline) -> list[Html | None]:
-    """Draw loss and accuracy, each in training and on held-out images."""
+def learning_charts(history: Timeline, metric: Metric) -> list[Html | None]:
+    """Draw the loss and the metric that counts, each in training and on held-out images."""
 
     def chart(key: str, y_label: str, scale: float = 1.0) -> Html | None:
         training = Curve("training", history.curve(key, scale), "orange")
         validation = Curve("validation", history.curve(f"valid_{key}", scale), "blue")
         return line_chart([training, validation], y_label=y_label, shaded=history.warmup)
 
-    return [chart("loss", "Loss, nats"), chart("accuracy", "Accuracy, %", 100)]
+    loss = "Loss, nats" if metric == ACCURACY else "Loss"
+    return [chart("loss", loss), chart(metric.name, metric.axis, metric.scale)]

@@ -12,6 +12,7 @@ from proxyless.report.candidates import candidates_of
 from proxyless.report.charts import Axis, Curve, line, line_chart, panels, rect, svg, text, tick_text, viridis
 from proxyless.report.history import Timeline, learning_charts, timeline
 from proxyless.report.markup import Html, figure, join, number, percent, running_text, shortened, tag
+from proxyless.report.metrics import metrics_of
 from proxyless.report.run_files import RunFiles
 
 _COLUMNS = 100
@@ -175,7 +176,7 @@ def _curves(run: RunFiles, history: Timeline) -> Html | None:
     temperature = curve("temperature") if _tempered(history) else []
     return panels(
         (
-            *learning_charts(history),
+            *learning_charts(history, metrics_of(run)[0]),
             chart(
                 "Latency of the network, ms",
                 Curve("expected", curve("expected_latency_ms"), "blue"),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from proxyless.report.charts import Axis, Curve, line, line_chart, panels, rect, svg, text
 from proxyless.report.history import learning_charts, timeline
 from proxyless.report.markup import Html, amount, figure, join, number, percent, scrolling, shortened, tag
+from proxyless.report.metrics import metrics_of, tables
 from proxyless.report.run_files import RunFiles
 
 _MOST_IN_MATRIX = 30
@@ -19,7 +20,7 @@ def _curves(run: RunFiles) -> Html | None:
     rate, seconds = history.curve("learning_rate"), history.curve("seconds")
     return panels(
         (
-            *learning_charts(history),
+            *learning_charts(history, metrics_of(run)[0]),
             line_chart([Curve("learning rate", rate, "purple")], y_label="Learning rate", zero=True),
             line_chart([Curve("seconds", seconds, "green")], y_label="Time of an epoch, s", zero=True),
         )
@@ -119,8 +120,8 @@ def section(run: RunFiles) -> Html | None:
     matrix = confusion_matrix(run)
     if matrix is not None:
         names = run.classes
-        images = sum(sum(row) for row in matrix)
-        caption = f"Errors by class on {amount(images) if images >= 1e6 else f'{images:,.0f}'} images"
+        count, counted = sum(sum(row) for row in matrix), run.confusion.get("counted") or "images"
+        caption = f"Errors by class on {amount(count) if count >= 1e6 else f'{count:,.0f}'} {counted}"
         drawn = [_bars(names, class_accuracies(matrix))]
         if len(names) > _MOST_BARS:
             caption += f"; the bars are the {_MOST_BARS} worst classes"
@@ -128,4 +129,6 @@ def section(run: RunFiles) -> Html | None:
             drawn.append(scrolling(_matrix(names, matrix), "Confusion matrix"))
             caption += "; the matrix is in per cent of each true class, right answers blue, confusions orange"
         parts += [tag("h3", "Errors by class"), _confusions(names, matrix), figure(panels(drawn), caption + ".")]
+    for title, made in tables(run):
+        parts += [tag("h3", title), made]
     return join(parts) if parts else None

@@ -56,7 +56,7 @@ R2 = register_metric(Metric("r2", _errors, lambda sums: float(_r2(sums).mean()))
 @register_task
 @dataclass(frozen=True)
 class Regression(Task):
-    """Numbers for each image: squared error of standardised targets; RMSE, MAE and R2 in the targets' own units.
+    """Numbers for each image: smooth L1 error of standardised targets; RMSE, MAE and R2 in the targets' own units.
 
     Targets are (batch, numbers), or (batch,) where there is one. The outputs of the network (batch, numbers) are
     standardised: ``mean + std * outputs`` is what they stand for, so that numbers of any size are learnt alike.
@@ -92,11 +92,14 @@ class Regression(Task):
         return outputs * outputs.new_tensor(self.std) + outputs.new_tensor(self.mean)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean squared error of standardised numbers."""
+        """Smooth L1 error of standardised numbers.
+
+        It is the squared error where that is small, but does not let a few numbers that are far off rule the others.
+        """
         targets = targets.to(outputs.dtype).view(len(outputs), -1)
         if self.mean is not None and self.std is not None:
             targets = (targets - targets.new_tensor(self.mean)) / targets.new_tensor(self.std)
-        return nn.functional.mse_loss(outputs.view(len(outputs), -1), targets)
+        return nn.functional.smooth_l1_loss(outputs.view(len(outputs), -1), targets)
 
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Those of the metrics, which are given outputs in the units of the targets, (batch, numbers) both."""

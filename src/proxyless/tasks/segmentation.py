@@ -83,7 +83,7 @@ class Segmentation(Task):
     def confusion(self, sums: Sums) -> Confusion:
         """The confusion matrix of pixels."""
         matrix = sums["confusion"]
-        return Confusion(matrix, self.classes or tuple(str(index) for index in range(len(matrix))))
+        return Confusion(matrix, self.classes or tuple(str(index) for index in range(len(matrix))), "pixels")
 
     def tables(self, sums: Sums) -> list[Table]:
         """One line for each class."""

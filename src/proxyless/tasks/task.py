@@ -36,10 +36,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Counts (true class, predicted class) as an int64 matrix, and the names of the classes, if they have any."""
+    """How often which class was taken for which.
+
+    Args:
+        matrix: counts (true class, predicted class), int64.
+        classes: their names.
+        counted: what was counted, in words.
+    """
 
     matrix: Tensor
-    classes: tuple[str, ...] = ()
+    classes: tuple[str, ...]
+    counted: str = "images"
 
 
 def pair(batch: Any) -> tuple[Any, Any]:
