@@ -81,12 +81,12 @@ def test_a_wrapping_folder_is_entered_and_named(tmp_path: Path, write_images) ->
 @pytest.mark.parametrize(
     ("folders", "files", "message"),
     [
-        (["train", "test"], [], "images lie in it without class folders"),
-        (["train/cat", "train/dog", "val"], [], "or give ROOT/train, of which images are then held out"),
-        (["images/train", "images/val"], ["labels/train/1.txt"], "images/train: 10 images lie in it without class"),
-        (["images"], ["labels.csv"], "images: 10 images lie in it .*labels.csv. are not read; sort them"),
-        (["."], ["labels.csv"], "its 10 images lie in one folder.*labels.csv. are not read"),
-        (["images", "masks"], [], "images: 10 images lie in it without class folders"),
+        (["train", "test"], [], "images are in it without class folders"),
+        (["train/cat", "train/dog", "val"], [], "or give ROOT/train, and images will be held out of it"),
+        (["images/train", "images/val"], ["labels/train/1.txt"], "images/train: 10 images are in it without class"),
+        (["images"], ["labels.csv"], "images: 10 images are in it .*or give ROOT/labels.csv"),
+        (["."], ["labels.csv"], "its 10 images are in one folder.*or give ROOT/labels.csv"),
+        (["images", "masks"], [], "images: 10 images are in it without class folders"),
         (["cat/train", "cat/val", "dog/train", "dog/val"], [], "put the split above the class, as in train/cat"),
         (["cat", "cat/train", "cat/val", "dog", "dog/train", "dog/val"], [], "put the split above the class, as in t"),
         (["fold1/cat", "fold1/dog", "fold2/cat", "fold2/dog"], [], "give one of them, such as ROOT/fold1"),
@@ -95,7 +95,7 @@ def test_a_wrapping_folder_is_entered_and_named(tmp_path: Path, write_images) ->
         (["train/steam", "train/diesel", "bus", "car"], [], "give ROOT/train"),
         (["a/b/train/cat", "a/b/train/dog", "a/b/TEST/cat", "a/b/TEST/dog", "c/pictures"], [], "give ROOT/a/b$"),
         (["a/b/train/cat", "a/b/train/dog", "a/b/val/cat", "a/b/val/dog", "test/test"], [], "give ROOT/a/b, which"),
-        (["rose", "tulip", "set/rose", "set/tulip"], [], "set: holds folders of the names of classes beside it"),
+        (["rose", "tulip", "set/rose", "set/tulip"], [], "set: holds folders that are named as the classes beside it"),
         (
             ["train/cat", "train/dog", "train/x/cat", "train/x/dog", "test/cat", "test/dog"],
             [],

@@ -93,12 +93,12 @@ class Findings:
             )
         if self.several:
             lines.append(
-                "some files hold several pictures, pages or frames, of which only the first is read; save them as files"
-                " of their own where they count"
+                "some files hold several pictures, pages or frames, and only the first is read; save the others as"
+                " files of their own if they count"
             )
         if self.upper_bits:
             lines.append(
-                "of colours of 16 bits only the upper 8 are read; where values fill less than the whole range, stretch"
+                "of colours of 16 bits only the upper 8 are read; if the values do not fill the whole range, stretch"
                 " them before"
             )
         return lines

@@ -27,7 +27,7 @@ SPELLINGS = {
 FILLERS = ("images", "image", "imgs", "img", "data", "dataset", "set", "split", "dir", "folder", "pictures", "photos")
 CONTAINERS = frozenset((*FILLERS, "jpegimages", "mask", "masks", "label", "labels", "annotations", "segmentation"))
 """Folders of these names are not classes."""
-TABLES = (".csv", ".tsv", ".json", ".txt", ".xlsx", ".parquet", ".mat", ".xml")
+TABLES = (".csv", ".tsv", ".txt", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _splits(tree: Tree, base: str, left_out: LeftOut) -> Layout | None:
         if len(divided) == 1 and len(tree.holding(base)) == 1:
             return None  # train/ wraps train/ and test/
         train = os.path.join(base, divided["train"][0])
-        raise ProxylessError(f"{train}: its class folders have the names of splits; give {train}, or rename them")
+        raise ProxylessError(f"{train}: its class folders are named as splits; give {train}, or rename them")
     for kind, names in named.items():
         holding = [name for name in names if tree.holds_images(os.path.join(base, name))]
         if len(holding) > 1 and len({tree.real(os.path.join(base, name)) for name in holding}) > 1:
@@ -207,8 +207,8 @@ def _check_train_is_there(tree: Tree, base: str, named: dict[str, list[str]], di
     if "train" in named and len({split_of(name) for name in flat}) > 1:
         others = _some([name for name in holding if name not in flat])
         raise ProxylessError(
-            f"{base}: {_some(flat)} lie beside {others} and have no class folders in them; {EXPECTED}, or rename them"
-            " where they are classes"
+            f"{base}: {_some(flat)} are beside {others} and have no class folders in them; {EXPECTED}; rename them if"
+            " they are classes"
         )
 
 
@@ -217,19 +217,19 @@ def _refuse_flat(tree: Tree, base: str, name: str) -> None:
     folder = os.path.join(base, name)
     count = len(tree.listing(folder).images)
     train = next((n for n in _named(tree, base).get("train", []) if _is_divided(tree, base, n)), None)
-    way = f", or give {os.path.join(base, train)}, of which images are then held out" if train else f"; {EXPECTED}"
+    way = f", or give {os.path.join(base, train)}, and images will be held out of it" if train else f"; {EXPECTED}"
     raise ProxylessError(
-        f"{folder}: {count:,} images lie in it without class folders{_table_note(tree, base, folder)}; sort them into a"
-        f" folder for each class{way}"
+        f"{folder}: {count:,} images are in it without class folders; sort them into a folder for each"
+        f" class{_table_way(tree, base, folder)}{way}"
     )
 
 
-def _table_note(tree: Tree, *folders: str) -> str:
-    """Say that a file of labels is not read, where there is one."""
+def _table_way(tree: Tree, *folders: str) -> str:
+    """Name the file that probably holds the labels, where there is one, as another way to go."""
     for folder in folders:
         for name, reason in tree.listing(folder).others:
-            if reason == NOT_AN_IMAGE and os.path.splitext(name)[1].lower() in TABLES:
-                return f", and labels in a file ({name}) are not read"
+            if reason == NOT_AN_IMAGE and name.lower().endswith(TABLES):
+                return f", or give {os.path.join(folder, name)} if it is a table of their labels"
     return ""
 
 
@@ -238,8 +238,8 @@ def _check_undivided(tree: Tree, base: str) -> None:
     if not holding:
         if listing.images:
             raise ProxylessError(
-                f"{base}: its {len(listing.images):,} images lie in one folder, not in class folders"
-                f"{_table_note(tree, base)}; sort them into a folder for each class"
+                f"{base}: its {len(listing.images):,} images are in one folder, not in class folders; sort them into a"
+                f" folder for each class{_table_way(tree, base)}"
             )
         return
     if all(name.lower() in CONTAINERS for name in holding) and any(
@@ -252,12 +252,12 @@ def _check_undivided(tree: Tree, base: str) -> None:
         inside = os.path.join(base, name)
         if "train" in (named := _named(tree, inside)) and _is_divided(tree, inside, named["train"][0]):
             raise ProxylessError(
-                f"{inside}: has {named['train'][0]}/ with class folders in it, but would be read as one class of"
+                f"{inside}: has {named['train'][0]}/ with class folders in it, and would be taken for one class of"
                 f" {base}; give {inside}"
             )
         if below := _divided_below(tree, inside):
             raise ProxylessError(
-                f"{below}: has train/ and other splits with class folders in them, but would be read as a part of one"
+                f"{below}: has train/ and other splits with class folders in them, and would be taken for a part of one"
                 f" class, {name}/ of {base}; give {below}"
             )
     _check_copies(tree, base, holding)
@@ -274,16 +274,16 @@ def _check_subfolders(tree: Tree, base: str, classes: list[str]) -> None:
     if all(split_of(name) for names in inside for name in names):
         holder, name = next((c, names[0]) for c, names in zip(classes, inside, strict=True) if names)
         raise ProxylessError(
-            f"{base}: {shared[0]}/ and the like lie inside the class folders ({holder}/{name}); put the split above the"
-            f" class, as in {name}/{holder}"
+            f"{base}: splits such as {shared[0]}/ are inside the class folders ({holder}/{name}); put the split above"
+            f" the class, as in {name}/{holder}"
         )
     if any(tree.listing(os.path.join(base, name)).images for name in classes):
         return
     if len(shared) > 1:
         raise ProxylessError(
-            f"{base}: {_some(classes)} hold the same folders ({_some(shared)}), so that these are probably the classes;"
-            f" give one of them, such as {first}, call them train/, valid/ and test/, or move the images right into"
-            " them if these are the classes"
+            f"{base}: {_some(classes)} hold the same folders ({_some(shared)}), which are probably the classes; give"
+            f" one of them, such as {first}, or call them train/, valid/ and test/; if they are the classes, move the"
+            " images directly into them"
         )
 
 
@@ -304,15 +304,15 @@ def _leave_beside(
         path = os.path.join(base, name)
         if len(set(tree.holding(path)) & set(classes)) > 1:
             raise ProxylessError(
-                f"{path}: holds the class folders of train/, but its name is not that of a split; rename it to valid or"
-                f" test, or move it away"
+                f"{path}: holds the class folders of train/, but does not have the name of a split; rename it to valid"
+                " or test, or move it away"
             )
     flat = [name for name in others if tree.listing(os.path.join(base, name)).images]
     if flat and len(splits) == 1:
         train = splits["train"]
         raise ProxylessError(
-            f"{base}: {_some(others)} with images beside {os.path.basename(train)}/, which may be a split or a class;"
-            f" give {train} where it is the data set, or move its class folders' images right into it"
+            f"{base}: {os.path.basename(train)}/ may be a split or a class, because {_some(others)} with images are"
+            f" beside it; if it is the data set, give {train}; if it is a class, move its images directly into it"
         )
     for name in others:
         path = os.path.join(base, name)
@@ -329,8 +329,8 @@ def _check_copies(tree: Tree, base: str, classes: list[str]) -> None:
             tree.real(os.path.join(inside, c)) for c in found
         }:
             raise ProxylessError(
-                f"{inside}: holds folders of the names of classes beside it ({_some(found)}), as a second copy of the"
-                f" data set does, but would be read as one class; move {inside} away, or give it alone"
+                f"{inside}: holds folders that are named as the classes beside it ({_some(found)}), so it is probably a"
+                f" second copy of the data set; move {inside} away, or give it alone"
             )
 
 

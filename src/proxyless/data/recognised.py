@@ -156,5 +156,5 @@ def _among(found: np.ndarray, known: np.ndarray) -> np.ndarray:
 def _check_any(source: str | Path, new: np.ndarray) -> None:
     if not new.any():
         raise ProxylessError(
-            f"{source}: the network was made with all {len(new):,} images of it; give images that it has not seen"
+            f"{source}: the network was made with all of its {len(new):,} images; give images that it has not seen"
         )
