@@ -10,6 +10,7 @@ from proxyless.architecture import derive
 from proxyless.export import litert, litert_session
 from proxyless.job import model_files
 from proxyless.job.run_folder import RunFolder
+from proxyless.tasks import Classification
 
 pytest.importorskip("litert_torch", reason="LiteRT is not installed: pip install 'proxyless[litert]'")
 
@@ -73,10 +74,10 @@ def test_an_int8_file_is_compared_with_the_float32_one_that_is_written_beside_it
     with torch.no_grad():
         labels = network.eval()(images).argmax(dim=1)
     samples = model_files.Samples(images, [(images, labels)], images[:4])
-    comparison = model_files.write(run, run.tflite_int8, network, samples, batch=2)
+    comparison = model_files.write(run, run.tflite_int8, network, samples, Classification(), batch=2)
     assert comparison is not None
     assert (comparison.images, comparison.accuracy) == (12, 1.0)
-    assert comparison.best.accuracy == model_files.accuracy(run.tflite_int8, [(images, labels)])
+    assert comparison.best.score == model_files.metric_of(run.tflite_int8, [(images, labels)], Classification())
     assert run.tflite.stat().st_size > 0
     times = model_files.briefly_measured(run.tflite_int8, run.tflite, (2, 2, 6, 6))
     assert times.int8.ms > 0 < times.float32.ms

@@ -13,7 +13,9 @@ from proxyless import ProxylessError, data
 from proxyless.export.onnx import export
 from proxyless.job import model_files
 from proxyless.job.run_folder import RunFolder
+from proxyless.tasks import Classification
 
+TASK = Classification()
 LEVELS = {"dark": 20, "middle": 120, "bright": 220}
 
 
@@ -59,19 +61,19 @@ def test_renaming_the_folders_leaves_the_accuracy_of_int8(order, tmp_path):
     )
     run.path.mkdir()
     export(network, samples.compared, run.onnx, metadata={})
-    comparison = model_files.write(run, run.onnx_int8, network, samples)
+    comparison = model_files.write(run, run.onnx_int8, network, samples, TASK)
     assert comparison is not None
-    assert comparison.images == len(images.valid)
-    assert (comparison.accuracy, comparison.best.accuracy) == (1.0, 1.0)
+    assert comparison.samples == len(images.valid)
+    assert (comparison.score, comparison.best.score) == (1.0, 1.0)
     assert len(comparison.trials) == 1
-    assert model_files.accuracy(run.onnx_int8, images.loader("test", batch_size=64)) == 1.0
+    assert model_files.metric_of(run.onnx_int8, images.loader("test", batch_size=64), TASK) == 1.0
 
 
 def test_a_folder_or_a_huge_file_in_the_place_of_a_model_is_one_line(tmp_path):
     (tmp_path / "model.onnx").mkdir()
     with pytest.raises(ProxylessError, match="a folder"):
-        model_files.accuracy(tmp_path / "model.onnx", [])
+        model_files.metric_of(tmp_path / "model.onnx", [], TASK)
     with (tmp_path / "large.onnx").open("wb") as file:
         file.truncate(2**33)
     with pytest.raises(ProxylessError, match="MiB"):
-        model_files.accuracy(tmp_path / "large.onnx", [])
+        model_files.metric_of(tmp_path / "large.onnx", [], TASK)

@@ -17,21 +17,30 @@ from proxyless.files.checkpoints import check_state, read_safetensors
 from proxyless.job import int8_comparison, model_files
 from proxyless.job.run_data import evaluated, recorded_data
 from proxyless.job.run_folder import RunFolder
-from proxyless.job.run_records import read_data, read_description
+from proxyless.job.run_records import read_data, read_description, read_task
 from proxyless.job.settings import Settings
 from proxyless.job.settings import load as load_settings
-from proxyless.tasks import Classification
+from proxyless.spaces import Space
 from proxyless.training import loop as training
 
 
-def load_network(run: RunFolder) -> nn.Module:
+def load_network(run: RunFolder, space: Space | None = None) -> nn.Module:
     """The trained network of a run, rebuilt from its architecture and weights, in evaluation mode.
+
+    Args:
+        run: with both.
+        space: that the architecture is of; None: the one that it names.
 
     Raises:
         ProxylessError: a file is missing, or the weights do not fit the architecture.
     """
     architecture = Architecture.load(run.need(run.architecture, "search"))
-    space = spaces.space_of(architecture)
+    if space is None:
+        if not architecture.space:
+            raise ProxylessError(
+                f"{run.path}: its network is one of your own; in Python, proxyless.load(path, network=...) rebuilds it"
+            )
+        space = spaces.space_of(architecture)
     weights = run.need(run.weights, "search")
     state = read_safetensors(weights)
     try:
@@ -68,7 +77,7 @@ def export(
     chosen = load_settings(run.config) if run.config.exists() else Settings()
     quantised = any(model_files.is_int8(run, path) for path in others)
     needed = ("train", "valid") if quantised else ("valid",)
-    samples = model_files.Samples.of(recorded_data(run, source, check=needed), chosen, int8=quantised)
+    samples = model_files.image_samples(recorded_data(run, source, check=needed), chosen, int8=quantised)
     exported = model_files.write_onnx(run, network, samples.compared)
     if pixels:
         model_files.write_onnx_pixels(run, network, samples.compared)
@@ -76,7 +85,7 @@ def export(
     for path in others:
         if path == run.tflite and run.tflite_int8 in others:
             continue  # written with that one
-        comparison = model_files.write(run, path, network, samples)
+        comparison = model_files.write(run, path, network, samples, read_task(run))
         if comparison:
             plain = model_files.float32_of(run, path)
             times = model_files.briefly_measured(path, plain, (1, *samples.compared.shape[1:]))
@@ -101,24 +110,23 @@ def evaluate(run: RunFolder, source: str | None = None) -> dict[str, Any]:
     run.need(run.onnx, "export")
     chosen = evaluated(run, description, source)
     batches = chosen.batches
-    task = Classification(tuple(description["classes"]))
+    task = read_task(run)
     totals = training.evaluate(network, batches, task)
     sums = totals.on_cpu()
-    outputs = len(sums["confusion"])
-    if outputs != len(task.classes):
-        raise ProxylessError(f"{run.model}: has {len(task.classes)} classes, the network {outputs}")
-    figures = totals.figures("test_")
+    classes, confusion = description["classes"], task.confusion(sums)
+    if confusion and len(confusion.matrix) != len(classes):
+        raise ProxylessError(f"{run.model}: has {len(classes)} classes, the network {len(confusion.matrix)}")
+    figures, metric = totals.figures("test_"), task.metric
     found = {
-        path.name: None if model_files.not_runnable(path) else model_files.accuracy(path, batches)
+        path.name: None if model_files.not_runnable(path) else model_files.metric_of(path, batches, task)
         for path in run.models()
     }
     return {
         "data": source or read_data(run)["source"],
         "note": chosen.note,
         "test_images": totals.samples,
-        "test_accuracy": figures["test_accuracy"],
+        **figures,
         **task.details(sums),
-        "test_accuracy_files": found,
-        "cautions": int8_comparison.lost(found, figures["test_accuracy"]),
-        "test_loss": figures["test_loss"],
+        f"test_{metric.name}_files": found,
+        "cautions": int8_comparison.lost(metric, found, figures[f"test_{metric.name}"]),
     }

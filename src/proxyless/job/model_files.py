@@ -10,16 +10,17 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from proxyless import files
-from proxyless.data import Batch, ImageData
+from proxyless.data import ImageData
 from proxyless.export.onnx import Exported
 from proxyless.files import reading
-from proxyless.job.int8_comparison import Comparison, Run, Times, best
+from proxyless.job.int8_comparison import Batch, Comparison, Run, Times, best, score
 from proxyless.job.run_folder import RunFolder
 from proxyless.job.settings import Settings
 from proxyless.latency.device import Device, Precision, device
 from proxyless.latency.measure import measure_files
 from proxyless.latency.runtimes import Format, runtime, why_unavailable
 from proxyless.latency.timing.statistics import Effort
+from proxyless.tasks import Task
 
 COMPARED = 32
 """Held-out images that a converted network is compared with PyTorch on."""
@@ -47,27 +48,27 @@ def device_file(run: RunFolder, target: Device) -> Path | None:
 
 @dataclass(frozen=True)
 class Samples:
-    """Images that stand for the data a network is for.
+    """Samples that stand for the data a network is for, as the network takes them: images are normalised.
 
     Args:
-        calibration: normalised images (number, channels, height, width) that the ranges of int8 are taken from.
-        held_out: batches of others, to compare int8 with float32 on; iterated more than once.
-        compared: normalised images to compare a converted network with PyTorch on.
+        calibration: inputs (number, ...) that the ranges of int8 are taken from.
+        held_out: batches (inputs, targets) of others, to compare int8 with float32 on; iterated more than once.
+        compared: inputs to compare a converted network with PyTorch on.
     """
 
     calibration: Tensor
     held_out: Iterable[Batch]
     compared: Tensor
 
-    @classmethod
-    def of(cls, images: ImageData, settings: Settings, *, int8: bool) -> Samples:
-        """Those of a data set. Ranges of int8 come from training images, so that held-out ones can judge."""
-        count, seed = settings.calibration.images if int8 else 1, settings.seed
-        return cls(
-            calibration=images.sample("train", count, seed=seed).images(),
-            held_out=images.sample("valid", HELD_OUT if int8 else 1, seed=seed),
-            compared=images.sample("valid", COMPARED, seed=seed).images(),
-        )
+
+def image_samples(images: ImageData, settings: Settings, *, int8: bool) -> Samples:
+    """Samples of images. Ranges of int8 come from training images, so that held-out ones can judge."""
+    count, seed = settings.calibration.images if int8 else 1, settings.seed
+    return Samples(
+        calibration=images.sample("train", count, seed=seed).images(),
+        held_out=images.sample("valid", HELD_OUT if int8 else 1, seed=seed),
+        compared=images.sample("valid", COMPARED, seed=seed).images(),
+    )
 
 
 def float32_of(run: RunFolder, path: Path) -> Path:
@@ -100,7 +101,9 @@ def write_onnx_pixels(run: RunFolder, network: nn.Module, images: Tensor) -> Non
     files.write_json(run.model, describe)
 
 
-def write(run: RunFolder, path: Path, network: nn.Module, samples: Samples, *, batch: int = 1) -> Comparison | None:
+def write(
+    run: RunFolder, path: Path, network: nn.Module, samples: Samples, task: Task, *, batch: int = 1
+) -> Comparison | None:
     """Write ``path``, one of the files of a run that has its ``model.onnx``; for an int8 file also the float32 one that
     it is made from. Returns what int8 loses.
 
@@ -123,6 +126,7 @@ def write(run: RunFolder, path: Path, network: nn.Module, samples: Samples, *, b
         _quantised(plain, samples.calibration, batch),
         lambda content: _running(content, plain.suffix),
         samples.held_out,
+        task,
     )
     with files.replacing(path) as temporary:
         temporary.write_bytes(content)
@@ -148,18 +152,20 @@ def not_runnable(path: Path) -> str | None:
     return why_unavailable("litert" if path.suffix == ".tflite" else "onnxruntime")
 
 
-def accuracy(path: Path, batches: Iterable[Batch]) -> float:
-    """Share of images that the file classifies rightly, run by its own runtime alone on the CPU.
+def metric_of(path: Path, batches: Iterable[Batch], task: Task) -> float:
+    """The metric that counts of what the file answers, run by its own runtime alone on the CPU.
+
+    Args:
+        path: the file.
+        batches: (inputs, targets).
+        task: has the metric.
 
     Raises:
         ProxylessError: the runtime is not installed, or cannot load the file.
     """
     run = _running(reading.content(path, reading.LARGEST_MODEL), path.suffix)
-    correct = total = 0
-    for inputs, targets in batches:
-        correct += int((run(inputs.contiguous().numpy()).argmax(axis=1) == targets.numpy()).sum())
-        total += len(targets)
-    return correct / total
+    answers = ((run(inputs.contiguous().numpy()), (inputs, targets)) for inputs, targets in batches)
+    return score(answers, task)
 
 
 def briefly_measured(path: Path, float32: Path, shape: tuple[int, ...]) -> Times:

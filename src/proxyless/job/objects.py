@@ -107,11 +107,10 @@ def balance(settings: Settings, images: ImageData) -> Balance:
     return Balance.SAMPLER if uneven(images.counts("train")) else Balance.NONE
 
 
-def task(settings: Settings, images: ImageData, *, label_smoothing: float = 0.0) -> Task:
-    """What is learnt of the images, with the settings of its training loss."""
+def task(settings: Settings, images: ImageData) -> Task:
+    """What is learnt of the images; what the settings leave open of its training loss, search and training say."""
     weighted = balance(settings, images) is Balance.WEIGHTS
-    weights = class_weights(images.counts("train")) if weighted else None
-    return Classification(images.classes).with_settings(label_smoothing=label_smoothing, class_weights=weights)
+    return Classification(images.classes, class_weights=class_weights(images.counts("train")) if weighted else None)
 
 
 # -- search --

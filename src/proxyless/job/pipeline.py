@@ -5,29 +5,35 @@ data -> measuring -> search -> derivation -> training -> delivery (check, export
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+
+from torch import nn
 
 from proxyless import spaces
 from proxyless.architecture import Architecture
+from proxyless.data import ImageData
 from proxyless.errors import ProxylessError
 from proxyless.files import place
 from proxyless.job import consistency, objects
 from proxyless.job.job import Job
+from proxyless.job.own_network import Loaders, own_network
 from proxyless.job.progress import Logged, Reporter, Silent
-from proxyless.job.resolved import resolved
-from proxyless.job.run_data import save_fingerprints
+from proxyless.job.resolved import on_device, resolved, with_lengths
 from proxyless.job.run_folder import RunFolder, check_same, open_run, taken
 from proxyless.job.seconds import add_seconds, timed_before
 from proxyless.job.settings import Settings
 from proxyless.job.stages import data, delivery, derivation, measuring, training
 from proxyless.job.stages import search as searching
+from proxyless.job.stages.data import JobImages
 from proxyless.job.stages.delivery import Result
 from proxyless.latency.device import Device
 from proxyless.latency.table import LatencyTable
+from proxyless.spaces import Space
 
 
 def search(settings: Settings, out: Path, reporter: Reporter | None = None) -> Result:
-    """The whole job: from images, a device and a budget to a trained, measured and exported network with a report.
+    """Run the whole job: from images, a device and a budget to a trained, measured and exported network with a report.
 
     The same call on an unfinished run goes on where it stopped, and comes to the same result.
 
@@ -50,8 +56,47 @@ def _search(settings: Settings, target: Device, run: RunFolder, log: Logged) -> 
     with timed_before(seconds, "data"):
         images = data.load_images(settings, run, log)
     space = objects.space(settings, **objects.image_format(images))
-    job = Job(resolved(settings, images, space, target), images, space, target, run, log)
-    check_same(run, job.settings, images.describe())
+    job = _job_of_images(settings, images, space, target, run, log)
+    return _run(job, seconds, log)
+
+
+def search_network(
+    network: nn.Module, loaders: Loaders, settings: Settings, out: Path, reporter: Reporter | None = None
+) -> Result:
+    """Run the whole job for a module with choices and loaders of one's own; otherwise as :func:`search`.
+
+    Args:
+        network: the module; it is copied.
+        loaders: its data, and the task that says what their batches hold.
+        settings: those of data, images and space have no effect, nor have sizes of batches.
+        out: folder of the run.
+        reporter: told of the course of the job.
+
+    Raises:
+        ProxylessError: a mistake in the network, the loaders, the settings or the folder.
+    """
+    log = Logged(reporter or Silent())
+    consistency.check_latency(settings)
+    target = objects.device(settings)
+    with taken(out) as run, log.errors():
+        log.stage("data")
+        for remark in consistency.without_effect(settings, target):
+            log.note(remark)
+        seconds: dict[str, float] = {}
+        with timed_before(seconds, "data"):
+            space = own_network(network, loaders.check())
+            loaders = replace(loaders, task=loaders.task.fitted(loaders.targets()))
+        steps = len(loaders.train)
+        chosen = with_lengths(on_device(settings, target), loaders.count(), steps_of_epoch=steps)
+        space.begin(run)
+        job = Job(chosen, loaders, loaders.task, space, target, run, log)
+        return _run(job, seconds, log)
+
+
+def _run(job: Job, seconds: dict[str, float], log: Logged) -> Result:
+    """All stages after the first one."""
+    run = job.run
+    check_same(run, job.settings, job.data.describe())
     if delivery.is_finished(run):
         return delivery.finished(run, log)
     with timed_before(seconds, "measure"):
@@ -91,8 +136,8 @@ def _train(settings: Settings, architecture: Architecture, target: Device, run: 
     space = spaces.make(architecture.space, dict(architecture.arguments) | own)
     architecture = space.architecture(dict(architecture.choices))
     space.build(architecture)  # complains now if the choices are not those of the space
-    job = Job(resolved(settings, images, space, target), images, space, target, run, log)
-    check_same(run, job.settings, images.describe())
+    job = _job_of_images(settings, images, space, target, run, log)
+    check_same(run, job.settings, job.data.describe())
     if run.architecture.exists() and Architecture.load(run.architecture) != architecture:
         raise ProxylessError(f"--out {run.path}: holds a run of another architecture; choose another --out")
     if delivery.is_finished(run):
@@ -103,10 +148,18 @@ def _train(settings: Settings, architecture: Architecture, target: Device, run: 
     return delivery.deliver(job, architecture, network)
 
 
+def _job_of_images(
+    settings: Settings, images: ImageData, space: Space, target: Device, run: RunFolder, log: Logged
+) -> Job:
+    known = JobImages(images, objects.balance(settings, images))
+    task = objects.task(settings, images)
+    return Job(resolved(settings, images, space, target), known, task, space, target, run, log)
+
+
 def _begin(job: Job, seconds: dict[str, float], log: Logged) -> None:
     """Write what the run is, from which on it can be continued, with the seconds and notes of the stages before."""
-    open_run(job.run, job.settings, job.images.describe())
-    save_fingerprints(job.run, job.images)
+    open_run(job.run, job.settings, job.data.describe())
+    job.data.keep(job.run)
     add_seconds(job.run, seconds)
     log.write_to(job.run.log)
 

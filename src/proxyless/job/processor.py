@@ -21,7 +21,12 @@ def processor() -> torch.device:
 
 
 def moved(network: Module) -> Module:
-    """``network`` on the processor, its convolutions laid out channels last, which suits depthwise ones on a CPU."""
+    """``network`` on the processor, its convolutions laid out channels last, which suits depthwise ones on a CPU.
+
+    A network of volumes, whose weights have five dimensions, stays as it is laid out.
+    """
+    if any(parameter.dim() == 5 for parameter in network.parameters()):
+        return network.to(processor())
     return network.to(processor(), memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

@@ -55,16 +55,27 @@ def resolved(settings: Settings, images: ImageData, space: Space, target: Device
         "images.flip": images.augmentation.flip,
         "images.crop_scale": images.augmentation.min_scale,
     }
-    if target.runtime == TABLE_FILE:
-        values["device"] = str(files.from_home(target.name).resolve())
-    elif target.here:
-        values |= {"measure.threads": target.threads, "measure.batch": target.batch}
     settings = dataclasses.replace(settings.replace(values), space=of_space(space.architecture({})))
-    return with_lengths(settings, len(images.train))
+    return with_lengths(on_device(settings, target), len(images.train))
 
 
-def with_lengths(settings: Settings, count: int) -> ResolvedSettings:
-    """The settings with lengths and rates that suit ``count`` training images, where they were not chosen."""
+def on_device(settings: Settings, target: Device) -> Settings:
+    """The settings with what the device decides."""
+    if target.runtime == TABLE_FILE:
+        return settings.replace({"device": str(files.from_home(target.name).resolve())})
+    if target.here:
+        return settings.replace({"measure.threads": target.threads, "measure.batch": target.batch})
+    return settings
+
+
+def with_lengths(settings: Settings, count: int, *, steps_of_epoch: int | None = None) -> ResolvedSettings:
+    """The settings with lengths and rates that suit the data, where they were not chosen.
+
+    Args:
+        settings: as they were chosen.
+        count: training samples.
+        steps_of_epoch: batches of one pass over them; None: as many as the settings' batch size makes.
+    """
 
     def epochs(chosen: int | None, seen: int, most: int) -> int:
         return max(1, min(most, round(seen / count))) if chosen is None else chosen
@@ -78,7 +89,7 @@ def with_lengths(settings: Settings, count: int) -> ResolvedSettings:
         architecture_every=search.architecture_every,
         architecture_delay=search.architecture_delay,
     )
-    steps = max(1, schedule.architecture_steps(max(1, count // search.batch_size)))
+    steps = max(1, schedule.architecture_steps(steps_of_epoch or max(1, count // search.batch_size)))
     rate, gain = search.architecture_learning_rate, search.multiplier_gain
     of_search = {
         "warmup_epochs": schedule.warmup_epochs,

@@ -38,6 +38,7 @@ class RunFolder:
     data = File("data.json", "Classes, splits and preprocessing of the data.")
     fingerprints = File("fingerprints.bin", "What the images are known by, wherever they lie.")
     log = File("log.jsonl", "The course of the job, one JSON value a line.")
+    initial = File("initial.pt", "The weights that a network of one's own began with.")
     latency = File("latency.json", "The latency table.")
     search_history = File("search/history.jsonl", "Metrics of warm-up and search.")
     search_checkpoint = File("search/checkpoint.pt", "State after the last finished epoch of the search.")
@@ -108,7 +109,7 @@ def taken(path: Path) -> Iterator[RunFolder]:
     with place.named(f"--out {path}"):
         if path.is_dir():
             # A run that was killed while its folder was made holds no config yet.
-            own = ("data.json", lock.NAME)
+            own = ("data.json", "initial.pt", lock.NAME)
             others = [item for item in path.iterdir() if item.name not in own and not files.is_partial(item)]
             if others and not (path / "config.yaml").exists():
                 raise ProxylessError(f"--out {path}: the folder is not empty and holds no run; choose another name")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxyless import files
-from proxyless.errors import short
+from proxyless import files, tasks
+from proxyless.errors import ProxylessError, short
 from proxyless.files.fields import Fields
 from proxyless.job.run_folder import RunFolder
+from proxyless.tasks import Classification, Task
 
 COUNT = 2**53
 """No count beyond this is taken for real."""
@@ -47,6 +48,22 @@ def read_description(run: RunFolder) -> dict[str, Any]:
     return fields.value
 
 
+def read_task(run: RunFolder) -> Task:
+    """What a trained network has learnt; that of a run of version 0.1 is classification.
+
+    Raises:
+        ProxylessError: the file is missing, or names a task that is not known here.
+    """
+    fields = _fields(files.read_json(run.need(run.model, "search")), f"{run.model}: not the description of a network")
+    if "task" not in fields:
+        _classes(fields)
+        return Classification(tuple(fields.values("classes")))
+    try:
+        return tasks.from_dict(fields.mapping("task"))
+    except ProxylessError as error:
+        raise fields.problem(f"task: {error}") from None
+
+
 def read_result(run: RunFolder) -> dict[str, Any]:
     """The result of a finished run.
 
@@ -57,7 +74,10 @@ def read_result(run: RunFolder) -> dict[str, Any]:
     fields.text("architecture")
     for key in ("parameters", "macs", "test_images"):
         fields.count(key, least=0, most=COUNT)
-    fields.measured("test_accuracy", least=0)
+    if "metric" in fields:
+        fields.measured(f"test_{fields.child('metric').text('name')}")
+    else:  # of version 0.1, which had no other
+        fields.measured("test_accuracy", least=0)
     for key in ("test_accuracy_device_file", "test_balanced_accuracy"):
         _measured_or_null(fields, key)
     for key in ("budget", "predicted", "measured"):

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from proxyless import data, files
 from proxyless.data import ImageData
 from proxyless.data.balance import uneven
+from proxyless.data.batches import Batches
 from proxyless.errors import ProxylessError, one_line
 from proxyless.job import objects
+from proxyless.job.model_files import Samples, image_samples
 from proxyless.job.progress import Reporter
+from proxyless.job.resolved import ResolvedSettings
+from proxyless.job.run_data import save_fingerprints
 from proxyless.job.run_folder import RunFolder
 from proxyless.job.settings import Balance, Settings
 
@@ -19,6 +27,48 @@ BALANCING = {
     Balance.WEIGHTS: "an image of a small class weighs more in the loss",
     Balance.SAMPLER: "batches hold all classes equally often",
 }
+
+
+@dataclass(frozen=True)
+class JobImages:
+    """Images as the data of a job.
+
+    Args:
+        images: in three splits.
+        balance: what makes up for classes of unequal size.
+    """
+
+    images: ImageData
+    balance: Balance
+
+    def batches(self, batch_size: int, seed: int, processor: torch.device, note: Callable[[str], None]) -> Batches:
+        """The batches of search, training or evaluation."""
+        balanced = self.balance is Balance.SAMPLER
+        return Batches(self.images, batch_size, seed, processor, balanced=balanced, note=note)
+
+    def samples(self, settings: ResolvedSettings, *, int8: bool) -> Samples:
+        """Images that stand for all."""
+        return image_samples(self.images, settings, int8=int8)
+
+    def describe(self) -> dict[str, Any]:
+        """Classes, splits and preprocessing."""
+        return self.images.describe()
+
+    def of_model(self) -> dict[str, Any]:
+        """Classes and preprocessing."""
+        return {"classes": list(self.images.classes), "preprocessing": self.images.preprocessing.to_dict()}
+
+    def of_result(self) -> dict[str, Any]:
+        """Where the images are, and what was noticed about them."""
+        return {
+            "class_balance": self.balance.value,
+            "data": self.images.source,
+            "data_remarks": self.images.findings.remarks(),
+        }
+
+    def keep(self, run: RunFolder) -> None:
+        """What the images are known by, wherever they lie."""
+        save_fingerprints(run, self.images)
 
 
 def load_images(settings: Settings, run: RunFolder, log: Reporter) -> ImageData:

@@ -12,12 +12,11 @@ from torch import nn
 
 from proxyless import files
 from proxyless.architecture import Architecture
-from proxyless.data.batches import Batches
 from proxyless.errors import ProxylessError, first_line, one_line
 from proxyless.export.plain import subnormals_note
 from proxyless.job import int8_comparison, model_files, objects
 from proxyless.job.int8_comparison import Comparison, Times
-from proxyless.job.job import Job
+from proxyless.job.job import Job, JobBatches
 from proxyless.job.layers import layers
 from proxyless.job.progress import Logged, Reporter, described
 from proxyless.job.run_folder import RunFolder
@@ -54,7 +53,10 @@ def deliver(job: Job, architecture: Architecture, network: nn.Module) -> Result:
     steps = Steps(job.log, None if before is None else before.get("failures", {}))
     with timed(run, "check"):
         job.log.stage("check")
-        values = _Check(job, architecture, network, before).run(steps)
+        settings, cpu = job.settings, torch.device("cpu")
+        batches = job.data.batches(settings.training.batch_size, settings.seed, cpu, job.log.note)
+        with batches as given:
+            values = _Check(job, architecture, network, given, before).run(steps)
     values = write_result(run, {**values, "failures": steps.failures})
     with timed(run, "report"):
         steps.run(run.report.name, lambda: write_report(run.path), anyway=True)
@@ -116,21 +118,32 @@ class _Check:
     """The files and figures of a trained network; each method is one step, which puts what it finds into ``values``.
 
     Args:
+        job: what the stage needs.
+        architecture: of the network.
+        network: the trained one.
+        batches: of the data, on the CPU.
         before: the values there are already, of a run that lacks something.
     """
 
     def __init__(
-        self, job: Job, architecture: Architecture, network: nn.Module, before: Mapping[str, Any] | None
+        self,
+        job: Job,
+        architecture: Architecture,
+        network: nn.Module,
+        batches: JobBatches,
+        before: Mapping[str, Any] | None,
     ) -> None:
-        self.job, self.architecture, self.network = job, architecture, network
-        images, settings, cpu = job.images, job.settings, torch.device("cpu")
+        self.job, self.architecture, self.network, self.batches = job, architecture, network, batches
         _write_description(job, architecture)
-        self.batches = Batches(images, settings.training.batch_size, settings.seed, cpu, note=job.log.note)
         self.device_file = model_files.device_file(job.run, job.target)
         self.values = dict(before) if before is not None else self._figures()
         int8 = self.device_file is not None and model_files.is_int8(job.run, self.device_file)
-        self.samples = model_files.Samples.of(images, settings, int8=int8)
+        self.samples = job.data.samples(job.settings, int8=int8)
         self.comparison: Comparison | None = None
+
+    @property
+    def _of_device_file(self) -> str:
+        return f"test_{self.job.task.metric.name}_device_file"
 
     def run(self, steps: Steps) -> dict[str, Any]:
         """All steps in order; returns the values."""
@@ -156,10 +169,11 @@ class _Check:
     def write_device_file(self) -> None:
         if self.device_file is None:
             return
-        path, batch = self.device_file, self.job.target.batch
-        self.comparison = model_files.write(self.job.run, path, self.network, self.samples, batch=batch)
+        path, batch, task = self.device_file, self.job.target.batch, self.job.task
+        self.comparison = model_files.write(self.job.run, path, self.network, self.samples, task, batch=batch)
         self._compare_int8(None)  # so that it is kept if what follows fails
-        self.values["test_accuracy_device_file"] = model_files.accuracy(path, self.batches.test())
+        pairs = map(task.inputs_and_targets, self.batches.test())
+        self.values[self._of_device_file] = model_files.metric_of(path, pairs, task)
         self._compare_int8(None)
 
     def measure(self) -> None:
@@ -195,14 +209,13 @@ class _Check:
             self.comparison,
             times,
             len(self.samples.calibration),
-            (self.values["test_accuracy_device_file"], self.values["test_accuracy"]),
+            (self.values[self._of_device_file], self.values[f"test_{self.job.task.metric.name}"]),
         )
 
     def _figures(self) -> dict[str, Any]:
         """What is known of a trained network without its files; what is not is None."""
         job = self.job
-        settings, images, space = job.settings, job.images, job.space
-        task = objects.task(settings, images)
+        settings, task, space = job.settings, job.task, job.space
         test = evaluate(self.network, self.batches.test(), task)
         valid = evaluate(self.network, self.batches.valid(), task)
         sums = test.on_cpu()
@@ -214,11 +227,10 @@ class _Check:
             **{f"test_{name}": value for name, value in task.figures(sums).items()},
             **{f"valid_{name}": value for name, value in task.figures(valid.on_cpu()).items()},
             "device_file": self.device_file.name if self.device_file else None,
-            "test_accuracy_device_file": None,
+            self._of_device_file: None,
             "test_images": test.samples,
             **task.details(sums),
             "tables": [asdict(table) for table in task.tables(sums)],
-            "class_balance": objects.balance(settings, images).value,
             "parameters": count_parameters(self.network),
             "macs": count_macs(self.network, example_inputs(((1, *space.input_shape),))),
             "latency_budget_ms": settings.latency,
@@ -227,8 +239,7 @@ class _Check:
             "latency_low_ms": None,
             "latency_high_ms": None,
             "architecture": space.describe(self.architecture),
-            "data": images.source,
-            "data_remarks": images.findings.remarks(),
+            **job.data.of_result(),
             "device": describe_device(job.target),
             "onnx_max_difference": None,
             "subnormal_weights": None,
@@ -239,14 +250,10 @@ class _Check:
 
 def _write_description(job: Job, architecture: Architecture) -> None:
     """Write ``model.json``: what one needs beside the weights."""
-    describe: dict[str, Any] = {
-        "classes": list(job.images.classes),
-        "preprocessing": job.images.preprocessing.to_dict(),
-        "input_shape": list(job.space.input_shape),
-    }
-    timm_arguments = job.space.timm_arguments(architecture)
-    if timm_arguments is not None:
-        describe["timm"] = timm_arguments
+    describe = {**job.data.of_model(), "input_shape": list(job.space.input_shape), "task": job.task.to_dict()}
+    timm = job.space.timm_arguments(architecture)
+    if timm is not None:
+        describe["timm"] = timm
     files.write_json(job.run.model, describe)
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from proxyless import files
-from proxyless.data.batches import Batches
 from proxyless.job import objects
 from proxyless.job.checkpoints import Checkpoints
 from proxyless.job.job import Job
 from proxyless.job.processor import moved, processor, within_quota
 from proxyless.job.seconds import timed
-from proxyless.job.settings import Balance
 from proxyless.latency.table import LatencyTable
 from proxyless.search.loop import SearchLoop
 from proxyless.supernet import Supernet
@@ -28,11 +26,12 @@ def search(job: Job, table: LatencyTable | None) -> Supernet:
     with timed(run, "search") as account:
         job.log.stage("search")
         supernet = moved(objects.supernet(settings, job.space))
-        task = objects.task(settings, job.images, label_smoothing=settings.search.label_smoothing)
+        task = job.task.with_settings(label_smoothing=settings.search.label_smoothing)
         update = objects.architecture_update(settings, supernet, table, task)
         budget = {} if settings.latency is None else {"budget_ms": settings.latency}
         checkpoints = Checkpoints(run.search_checkpoint, run.search_checkpoint_before, run.search_history, account)
-        with batches(job, settings.search.batch_size, settings.seed) as given, within_quota():
+        batches = job.data.batches(settings.search.batch_size, settings.seed, processor(), job.log.note)
+        with batches as given, within_quota():
             loop = SearchLoop(
                 supernet,
                 update,
@@ -49,9 +48,3 @@ def search(job: Job, table: LatencyTable | None) -> Supernet:
             checkpoints.resume(loop, "search", job.log)
             loop.run()
         return supernet.cpu()
-
-
-def batches(job: Job, batch_size: int, seed: int) -> Batches:
-    """The batches of search or training, on the processor these compute on."""
-    balanced = objects.balance(job.settings, job.images) is Balance.SAMPLER
-    return Batches(job.images, batch_size, seed, processor(), balanced=balanced, note=job.log.note)

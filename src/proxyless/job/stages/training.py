@@ -11,9 +11,8 @@ from proxyless.job import objects
 from proxyless.job.checkpoints import Checkpoints
 from proxyless.job.finished import load_network
 from proxyless.job.job import Job
-from proxyless.job.processor import moved, within_quota
+from proxyless.job.processor import moved, processor, within_quota
 from proxyless.job.seconds import timed
-from proxyless.job.stages.search import batches
 from proxyless.training.loop import TrainingLoop
 
 
@@ -25,7 +24,7 @@ def train(job: Job, architecture: Architecture) -> nn.Module:
     """
     if not job.run.weights.exists():
         _write_weights(job, architecture)
-    return load_network(job.run)
+    return load_network(job.run, job.space)
 
 
 def _write_weights(job: Job, architecture: Architecture) -> None:
@@ -38,12 +37,13 @@ def _write_weights(job: Job, architecture: Architecture) -> None:
         checkpoints = Checkpoints(
             run.training_checkpoint, run.training_checkpoint_before, run.training_history, account
         )
-        with batches(job, settings.training.batch_size, settings.seed + 1) as given, within_quota():
+        batches = job.data.batches(settings.training.batch_size, settings.seed + 1, processor(), job.log.note)
+        with batches as given, within_quota():
             loop = TrainingLoop(
                 moved(job.space.build(architecture)),
                 given,
                 objects.recipe(settings),
-                objects.task(settings, job.images, label_smoothing=settings.training.label_smoothing),
+                job.task.with_settings(label_smoothing=settings.training.label_smoothing),
                 report=lambda metrics: files.append_json_line(run.training_history, metrics),
                 checkpoint=checkpoints.save,
                 advance=job.log.advance,
