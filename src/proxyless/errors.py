@@ -17,6 +17,14 @@ class ProxylessError(Exception):
 
     Names and values that a message quotes come from files, and may hold line ends or what steers a terminal: these are
     written as escapes.
+
+    Example:
+        >>> import proxyless
+        >>> try:
+        ...     proxyless.load("runs/of-nobody").architecture
+        ... except proxyless.ProxylessError as error:
+        ...     print(error)
+        runs/of-nobody: no such run folder
     """
 
     exit_code = 2

@@ -105,8 +105,8 @@ def evaluate(run: RunFolder, source: str | None = None) -> dict[str, Any]:
     Raises:
         ProxylessError: the run is not finished, or the data has other classes.
     """
-    description = read_description(run)
     network = load_network(run)
+    description = read_description(run)
     run.need(run.onnx, "export")
     chosen = evaluated(run, description, source)
     batches = chosen.batches

@@ -37,14 +37,19 @@ def read_data(run: RunFolder) -> dict[str, Any]:
 
 
 def read_description(run: RunFolder) -> dict[str, Any]:
-    """Classes and preprocessing of a trained network.
+    """What is known of the inputs of a trained network; of images their classes and preprocessing.
 
     Raises:
         ProxylessError: the file is missing, or holds something else.
     """
     fields = _fields(files.read_json(run.need(run.model, "search")), f"{run.model}: not the description of a network")
-    _classes(fields)
-    fields.child("preprocessing")
+    if "preprocessing" in fields or "task" not in fields:
+        _classes(fields)
+        fields.child("preprocessing")
+    else:  # of loaders of one's own
+        for size in fields.values("input_shape"):
+            if not isinstance(size, int) or not 0 < size <= COUNT:
+                raise fields.problem(f"input_shape must be sizes, got {short(size)}")
     return fields.value
 
 

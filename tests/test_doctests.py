@@ -1,0 +1,37 @@
+"""Every name of the front door has an example in its docstring, and the example runs."""
+
+from __future__ import annotations
+
+import doctest
+import shutil
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import proxyless
+
+FINISHED = Path(__file__).parent / "versions" / "0.1.0" / "finished"
+FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """The folder in which examples run; it holds a finished run, ``runs/digits``."""
+    place = tmp_path_factory.mktemp("examples")
+    shutil.copytree(FINISHED, place / "runs" / "digits")
+    return place
+
+
+@pytest.mark.parametrize("name", proxyless.__all__)
+def test_the_example_of_a_public_name_runs(name, place, monkeypatch):
+    monkeypatch.chdir(place)
+    thing = getattr(proxyless, name)
+    if isinstance(thing, ModuleType):  # the package proxyless.search, which is a verb as well
+        from proxyless.job.front_door import search as thing
+    assert "Example:" in (thing.__doc__ or ""), f"proxyless.{name} has no example"
+    (example,) = doctest.DocTestFinder(recurse=False).find(thing, name)
+    assert example.examples, f"the example of proxyless.{name} has no line that runs"
+    told: list[str] = []
+    doctest.DocTestRunner(optionflags=FLAGS).run(example, out=told.append)
+    assert not told, "".join(told)
