@@ -141,6 +141,14 @@ def list_devices() -> list[DeviceInfo]:
     """The devices that latencies can be of, and what each needs.
 
     Of another package that cannot be imported, the name of its runtime stands in the place of its devices.
+
+    Example:
+        >>> import proxyless
+        >>> known = {device.name: device for device in proxyless.list_devices()}
+        >>> known["cpu"].description
+        'available here'
+        >>> known["pixel1"].measured_on
+        'Google Pixel 1, batch 1'
     """
     unusable = [
         DeviceInfo(name, runtime=name, title=name, available=False, needs=reason)
