@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from proxyless.search.objective import BudgetLoss
     from proxyless.search.reinforce import ReinforceUpdate
     from proxyless.search.reward import LatencyReward
+    from proxyless.spaces import list_spaces, register_space
     from proxyless.supernet import Supernet
     from proxyless.tasks import (
         Classification,
@@ -96,11 +97,13 @@ __all__ = [
     "architecture_of",
     "derive",
     "list_devices",
+    "list_spaces",
     "load",
     "macs_table",
     "measure",
     "register_metric",
     "register_runtime",
+    "register_space",
     "register_task",
     "search",
 ]
@@ -119,6 +122,7 @@ _HOMES = {
     "search.objective": ("BudgetLoss",),
     "search.reinforce": ("ReinforceUpdate",),
     "search.reward": ("LatencyReward",),
+    "spaces": ("list_spaces", "register_space"),
     "supernet": ("Supernet",),
     "tasks": (
         *("Classification", "Metric", "MultiLabel", "Regression", "Segmentation", "Task"),

@@ -108,7 +108,13 @@ class SpaceInfo:
 
 
 def list_spaces() -> list[SpaceInfo]:
-    """The search spaces that have a name, ours and those of other packages."""
+    """The search spaces that have a name, ours and those of other packages.
+
+    Example:
+        >>> import proxyless
+        >>> [space.name for space in proxyless.list_spaces()][:3]
+        ['mobilenet', 'nas-bench-macro', 'tree']
+    """
     broken = [SpaceInfo(name, reason, ()) for name, reason in SPACES.broken().items()]
     return [_described(name, kind) for name, kind in SPACES.registered().items()] + broken
 
