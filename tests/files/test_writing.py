@@ -109,6 +109,6 @@ def test_an_error_for_want_of_room_for_temporary_files_names_the_place(monkeypat
     with pytest.raises(RuntimeError, match="odd"), files.scratch() as folder:
         raise RuntimeError("odd")
     assert not folder.exists()
-    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(2**30, 2**30, 0))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(2**30, 2**30, 0))
     with pytest.raises(ProxylessError, match=r"no room for temporary files; make some, or .*TMPDIR"), files.scratch():
         raise RuntimeError("Protobuf serialization failed")

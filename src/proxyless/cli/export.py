@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> Answer:
-    from proxyless.export.plain import subnormals_note
+    from proxyless.export.subnormals import subnormals_note
     from proxyless.job import finished
     from proxyless.job.run_folder import RunFolder
 

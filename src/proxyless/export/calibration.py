@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyless.errors import ProxylessError
+from proxyless.export.onnx_graph import weights_of
 from proxyless.export.onnx_session import session
 
 Feed = Mapping[str, NDArray[Any]]
@@ -18,10 +19,10 @@ Feed = Mapping[str, NDArray[Any]]
 Range = tuple[np.float32, np.float32]
 
 BINS = 2048
-"""Of a tensor's histogram."""
+"""Bins of the histogram of a tensor."""
 
 LEVELS = 256
-"""Values that 8 bits have."""
+"""Values that 8 bits can take."""
 
 SHRINKS = np.linspace(1.0, 0.05, 39)
 """By how much an end of the range may be drawn in, as shares of it."""
@@ -36,7 +37,7 @@ class Method(StrEnum):
 
 
 def observed(model: Any, feeds: Sequence[Feed]) -> Iterator[dict[str, NDArray[Any]]]:
-    """Every float32 activation of ``model`` by name, for one of ``feeds`` after the other."""
+    """Run ``model`` on one of ``feeds`` after the other, and yield every float32 activation by name each time."""
     import onnx
 
     shown = onnx.ModelProto()
@@ -61,17 +62,19 @@ def activations(model: Any) -> list[str]:
     inferred = onnx.shape_inference.infer_shapes(model).graph
     infos = [*inferred.value_info, *inferred.input, *inferred.output]
     types = {value.name: value.type.tensor_type.elem_type for value in infos}
-    weights = {tensor.name for tensor in model.graph.initializer}
+    weights = weights_of(model)
     made = [value.name for value in model.graph.input]
     made += [name for node in model.graph.node for name in node.output if name]
     return [name for name in made if types.get(name) == onnx.TensorProto.FLOAT and name not in weights]
 
 
 def ranges(model: Any, feeds: Sequence[Feed], method: Method = Method.MINMAX) -> dict[str, Range]:
-    """Lowest and highest value of every activation of ``model`` that 8 bits are to reach, 0 always among them.
+    """The lowest and highest value of every activation that 8 bits are to reach, 0 always among them.
 
     Args:
+        model: an ONNX model.
         feeds: samples of what it is run on, in groups as large as memory allows.
+        method: how the range of a tensor follows from its values.
 
     Raises:
         ProxylessError: an activation is infinite or no number.

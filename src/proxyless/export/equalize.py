@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyless.export.calibration import Feed, observed
+from proxyless.export.onnx_graph import weights_of
 
 THROUGH = {"Relu", "LeakyRelu", "Identity", "Dropout", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"}
 """Operators with f(s x) = s f(x) for s > 0, channel by channel."""
@@ -23,13 +24,13 @@ THROUGH = {"Relu", "LeakyRelu", "Identity", "Dropout", "MaxPool", "AveragePool",
 WEIGHTED = {"Conv", "Gemm"}
 
 MOST = 2.0**20
-"""By how much a channel is scaled at the most."""
+"""The largest factor of a channel."""
 
 HEADROOM = 1.25
-"""How much more than on the samples a channel may come to before it meets an upper bound."""
+"""The factor by which a channel may exceed its level on the samples before it meets an upper bound."""
 
 PASSES = 2
-"""The levels of one group depend on the weights that its neighbours have changed."""
+"""How often all groups are gone through: the levels of one depend on the weights that its neighbours have changed."""
 
 
 @dataclass
@@ -46,10 +47,14 @@ class Group:
 
 
 def equalized(model: Any, feeds: Sequence[Feed]) -> Any:
-    """``model``, which computes the same up to rounding, with the channels of its activations on one level.
+    """Bring the channels of a model's activations to one level; it computes the same up to rounding.
 
     Args:
+        model: an ONNX model.
         feeds: samples of what it is run on.
+
+    Returns:
+        another model; ``model`` is not changed.
     """
     import onnx
 
@@ -65,7 +70,7 @@ def equalized(model: Any, feeds: Sequence[Feed]) -> Any:
 
 def groups(model: Any) -> list[Group]:
     """The groups of tensors of ``model`` whose channels can be scaled."""
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    weights = weights_of(model)
     shapes = _shapes(model)
     parent: dict[str, str] = {}
 
@@ -114,7 +119,7 @@ def rescale(model: Any, group: Group, factors: NDArray[np.float64]) -> None:
     """Multiply the channels of ``group`` by ``factors``, in the weights of ``model``, which no two operators share."""
     import onnx
 
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    weights = weights_of(model)
 
     def put(name: str, values: NDArray[Any]) -> None:
         weights[name].CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), name))
@@ -137,7 +142,7 @@ def own_weights(model: Any) -> None:
     """Give every operator weights of its own: the exporter writes equal ones once."""
     import onnx
 
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    weights = weights_of(model)
     taken: set[str] = set()
     for number, node in enumerate(model.graph.node):
         for place, name in enumerate(node.input):
@@ -163,13 +168,14 @@ def _levels(model: Any, feeds: Sequence[Feed]) -> dict[str, NDArray[np.float64]]
 
 
 def _factors(model: Any, group: Group, levels: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-    """What the channels of ``group`` are multiplied by: all the way to one level where only depthwise convolutions
-    read them, whose weights have a scale for each channel; else half of it, since the readers' weights get what the
-    activations are relieved of.
+    """The factors of the channels of ``group``.
+
+    They lead all the way to one level where only depthwise convolutions read the channels, whose weights have a scale
+    for each channel; else half of the way, since the weights that read get what the activations are relieved of.
     """
     import onnx
 
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    weights = weights_of(model)
     activated = {node.input[0] for node in model.graph.node if node.op_type in ("Relu", "Clip")}
     quantised = [levels[name] for name in sorted(group.tensors - activated) if name in levels]
     shares = [level / level.max() for level in quantised if level.max() > 0]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +12,22 @@ from torch import Tensor, nn
 
 from proxyless import files
 from proxyless.errors import ProxylessError, first_line
+from proxyless.export.comparison import checked_difference
 from proxyless.export.litert_session import SIGNATURE, Session, imported, run
-from proxyless.export.plain import TINY
 from proxyless.export.silence import silence
+from proxyless.export.subnormals import subnormals_as_zeros
 from proxyless.modules.modes import evaluation
 
 
 def to_tflite(module: nn.Module, inputs: Sequence[Tensor]) -> bytes:
-    """``module`` in evaluation mode as a float32 LiteRT model for the batch of ``inputs``, images channels last.
+    """Convert a module in evaluation mode to a float32 LiteRT model, whose images are channels last.
+
+    Args:
+        module: the module.
+        inputs: example tensors; their batch size is that of the model.
+
+    Returns:
+        what stands in the file.
 
     Raises:
         ProxylessError: LiteRT is not installed, or the module has an operator that it does not know.
@@ -28,7 +35,7 @@ def to_tflite(module: nn.Module, inputs: Sequence[Tensor]) -> bytes:
     litert_torch = imported("litert_torch")
     wrapped = _ChannelsLast(module)
     try:
-        with silence(), evaluation(wrapped), _without_subnormals(module):
+        with silence(), evaluation(wrapped), subnormals_as_zeros(module):
             model = litert_torch.convert(wrapped, tuple(channels_last(x).contiguous() for x in inputs))
             return bytes(model.model_content())
     except Exception as error:  # PyTorch's exporter, JAX and the converter raise errors of many kinds
@@ -36,9 +43,10 @@ def to_tflite(module: nn.Module, inputs: Sequence[Tensor]) -> bytes:
 
 
 def quantized(model: bytes, samples: Sequence[Sequence[NDArray[np.float32]]]) -> bytes:
-    """The ``model`` of :func:`to_tflite` with int8 weights and activations, and int8 inputs and outputs.
+    """Quantise a LiteRT model to int8 weights and activations, and int8 inputs and outputs.
 
     Args:
+        model: what :func:`to_tflite` returned.
         samples: inputs of inferences like those to come, channels last; of one inference, an array for each input that
             the module was converted with. Some images for accuracy; one random sample is enough for a time.
 
@@ -56,8 +64,12 @@ def quantized(model: bytes, samples: Sequence[Sequence[NDArray[np.float32]]]) ->
 
 
 def samples(images: Tensor, batch: int) -> list[list[NDArray[np.float32]]]:
-    """Normalised ``images`` (number, channels, height, width) as the samples of :func:`quantized` for a model that runs
-    ``batch`` at once; the last ones are left out where they fill no inference, unless there are no others.
+    """Group images into the samples that :func:`quantized` takes.
+
+    Args:
+        images: normalised images (number, channels, height, width). The last ones are left out where they do not fill
+            an inference, unless there are no others.
+        batch: images that the model runs at once.
     """
     whole = images if len(images) >= batch else images.repeat(-(-batch // len(images)), 1, 1, 1)
     parts = channels_last(whole).contiguous().split(batch)
@@ -65,10 +77,13 @@ def samples(images: Tensor, batch: int) -> list[list[NDArray[np.float32]]]:
 
 
 def export(network: nn.Module, images: Tensor, path: Path, *, batch: int = 1) -> None:
-    """Write ``network`` as ``path`` for inferences on ``batch`` images, compared with PyTorch on real ``images``.
+    """Write a network as a LiteRT file, once its outputs have been compared with PyTorch's.
 
     Args:
+        network: the trained network.
         images: normalised images (number, channels, height, width) of the data the network is for.
+        path: the file.
+        batch: images of one inference, a fixed number.
 
     Raises:
         ProxylessError: LiteRT is not installed or cannot convert the network, or outputs differ by more than 1e-3 of
@@ -77,34 +92,15 @@ def export(network: nn.Module, images: Tensor, path: Path, *, batch: int = 1) ->
     content = to_tflite(network, [images[:1].expand(batch, -1, -1, -1)])
     with evaluation(network), torch.no_grad():
         expected = network(images).numpy()
-    difference = np.abs(run(Session(content), images.numpy()) - expected).max()
-    if difference > 1e-3 * max(1.0, float(np.abs(expected).max())):
-        raise ProxylessError(f"{path}: LiteRT's outputs differ from PyTorch's by {difference:.2g}; not written")
+    found = run(Session(content), images.numpy())
+    checked_difference(found, expected, path, most=1e-3, whose="LiteRT's outputs")
     with files.replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """(batch, channels, height, width) as (batch, height, width, channels); other tensors as they are."""
+    """Permute (batch, channels, height, width) to (batch, height, width, channels); other tensors stay as they are."""
     return x.permute(0, 2, 3, 1) if x.ndim == 4 else x
-
-
-@contextmanager
-def _without_subnormals(module: nn.Module) -> Iterator[None]:
-    """``module`` computes with zeros in place of weights that are too small for a normal number, for the time being."""
-    before: list[tuple[Tensor, Tensor]] = []
-    for tensor in [*module.parameters(), *module.buffers()]:
-        if tensor.dtype == torch.float32:
-            values = tensor.detach()
-            small = (values.abs() < TINY) & (values != 0)
-            if small.any():
-                before.append((values, values.clone()))
-                values.masked_fill_(small, 0.0)
-    try:
-        yield
-    finally:
-        for values, kept in before:
-            values.copy_(kept)
 
 
 class _ChannelsLast(nn.Module):

@@ -16,13 +16,17 @@ SIGNATURE = "serving_default"  # what the converter calls the one function of a 
 
 
 class Session:
-    """A LiteRT model, loaded; float32 in and out, also where the model itself computes in int8."""
+    """A loaded LiteRT model, float32 in and out also where the model itself computes in int8.
+
+    Args:
+        model: what stands in the file.
+        threads: threads of one inference.
+
+    Raises:
+        ProxylessError: LiteRT is not installed, or cannot load the model.
+    """
 
     def __init__(self, model: bytes, *, threads: int = 1) -> None:
-        """
-        Raises:
-            ProxylessError: LiteRT is not installed, or cannot load the model.
-        """
         program = imported("ai_edge_litert.interpreter")
         try:
             with silence():
@@ -33,7 +37,7 @@ class Session:
             raise ProxylessError(f"LiteRT cannot load the model: {first_line(error)}") from None
 
     def set_inputs(self, arrays: Sequence[NDArray[np.float32]]) -> None:
-        """What the next inferences read: an array for each input that the module was converted with, channels last."""
+        """Set what the next inferences read: one array for each input of the converted module, images channels last."""
         for number, array in enumerate(arrays):
             detail = self.inputs.get(f"args_{number}")
             if detail is None:
@@ -44,11 +48,11 @@ class Session:
             self.interpreter.set_tensor(detail["index"], array)
 
     def invoke(self) -> None:
-        """One inference."""
+        """Run one inference."""
         self.interpreter.invoke()
 
     def outputs(self) -> list[NDArray[np.float32]]:
-        """What the last inference computed, images channels last."""
+        """The outputs of the last inference, images channels last."""
         return [self._value(detail) for detail in self.interpreter.get_output_details()]
 
     def _value(self, detail: dict[str, Any]) -> NDArray[np.float32]:
@@ -60,9 +64,9 @@ class Session:
 
 
 def run(session: Session, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Outputs of a network's session for normalised images (batch, channels, height, width), of whatever number.
+    """Run any number of normalised images (number, channels, height, width) and return the outputs.
 
-    The model's own batch size is fixed: images are run in groups of that many, the last one filled up.
+    The batch size of the model is fixed: images are run in groups of that many, the last one filled up with zeros.
     """
     group = int(session.inputs["args_0"]["shape"][0])
     found = []
@@ -75,7 +79,7 @@ def run(session: Session, images: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def imported(module: str) -> Any:
-    """A module of LiteRT's packages, which write to the terminal when they are imported."""
+    """Import a module of LiteRT's packages, which write to the terminal while they are imported."""
     try:
         with silence():
             return import_module(module)
@@ -84,5 +88,5 @@ def imported(module: str) -> Any:
 
 
 def missing(error: ImportError) -> ProxylessError:
-    """That LiteRT is not installed."""
+    """The error that LiteRT is not installed."""
     return ProxylessError(f"LiteRT cannot be imported ({first_line(error)}): pip install 'proxyless[litert]'")

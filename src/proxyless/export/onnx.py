@@ -10,22 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from proxyless import files
 from proxyless.errors import ProxylessError, first_line
+from proxyless.export.comparison import checked_difference
 from proxyless.export.onnx_session import input_names, run, session
-from proxyless.export.plain import OPSET, with_lowest_versions, without_subnormals
+from proxyless.export.onnx_versions import OPSET, with_lowest_versions
 from proxyless.export.silence import silence
+from proxyless.export.subnormals import without_subnormals
 from proxyless.modules.copying import unparametrized
 from proxyless.modules.modes import evaluation
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What is to be said of a file that was written.
+    """What is known of a file that was written.
 
     Args:
         difference: the largest absolute difference between the outputs of ONNX Runtime and PyTorch.
@@ -37,12 +38,18 @@ class Exported:
 
 
 def to_onnx(module: nn.Module, inputs: Sequence[Tensor], *, dynamic_batch: bool = True) -> bytes:
-    """``module`` in evaluation mode as a serialised ONNX model with inputs ``input``, ``input1``... and one ``output``.
+    """Export a module in evaluation mode to an ONNX model with inputs ``input``, ``input1``... and one ``output``.
 
-    It is plain: see :mod:`proxyless.export.plain`.
+    The model imports the lowest versions of operators that mean the same (:mod:`proxyless.export.onnx_versions`), and
+    its weights are normal numbers or zero (:mod:`proxyless.export.subnormals`).
 
     Args:
-        inputs: example tensors; with ``dynamic_batch`` their first dimension is free in the model.
+        module: the module.
+        inputs: example tensors.
+        dynamic_batch: whether the first dimension of inputs and output is free in the model.
+
+    Returns:
+        what stands in the file.
 
     Raises:
         ProxylessError: the module has an operator that ONNX export does not know; names the operator, and the part of
@@ -122,10 +129,12 @@ def _reason(error: Exception) -> str:
 
 
 def export(network: nn.Module, images: Tensor, path: Path, *, metadata: Mapping[str, Any]) -> Exported:
-    """Write ``network`` as ``path``, with a free batch size, and compare it with PyTorch on real ``images``.
+    """Write a network as an ONNX file with a free batch size, once its outputs have been compared with PyTorch's.
 
     Args:
+        network: the trained network.
         images: normalised images (batch, channels, height, width) of the data the network is for.
+        path: the file.
         metadata: JSON values stored in the model, such as classes and preprocessing.
 
     Raises:
@@ -139,10 +148,7 @@ def export(network: nn.Module, images: Tensor, path: Path, *, metadata: Mapping[
     content = model.SerializeToString()
     with evaluation(network), torch.no_grad():
         expected = network(images).numpy()
-    found = run(session(content), images.numpy())
-    difference = float(np.abs(found - expected).max())
-    if difference > 1e-4 * max(1.0, float(np.abs(expected).max())):
-        raise ProxylessError(f"{path}: ONNX Runtime's outputs differ from PyTorch's by {difference:.2g}; not written")
+    difference = checked_difference(run(session(content), images.numpy()), expected, path, most=1e-4)
     with files.replacing(path) as temporary:
         temporary.write_bytes(content)
     return Exported(difference, subnormals)

@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from proxyless.errors import ProxylessError
 from proxyless.export import onnx
+from proxyless.export.comparison import checked_difference
 from proxyless.export.onnx_session import pixels_of
-from proxyless.supernet import evaluation
+from proxyless.modules.modes import evaluation
 
 INPUT = {"range": "0 to 255; mean and std are taken out inside the file", "layout": "NHWC uint8"}
-"""What the record of preprocessing in such a file says otherwise than that of other files."""
+"""Where the record of preprocessing in such a file differs from that in other files."""
 
 
 class FromPixels(nn.Module):
-    """Takes uint8 (batch, height, width, channels), as Pillow and numpy lay images out."""
+    """A network that takes uint8 pixels (batch, height, width, channels), as Pillow and numpy lay images out."""
 
     mean: Tensor
     std: Tensor
@@ -36,10 +36,12 @@ class FromPixels(nn.Module):
 
 
 def export(network: nn.Module, images: Tensor, path: Path, *, metadata: Mapping[str, Any]) -> onnx.Exported:
-    """Write ``network`` as ``path``, taking uint8 pixels; compared with PyTorch's outputs for ``images``.
+    """Write a network as an ONNX file that takes uint8 pixels, once its outputs have been compared with PyTorch's.
 
     Args:
+        network: the trained network, which takes normalised images.
         images: normalised images (batch, channels, height, width) of the data the network is for.
+        path: the file.
         metadata: JSON values stored in the model; ``preprocessing`` among them has the mean and std.
 
     Raises:
@@ -49,8 +51,6 @@ def export(network: nn.Module, images: Tensor, path: Path, *, metadata: Mapping[
     whole = FromPixels(network, preprocessing["mean"], preprocessing["std"])
     pixels = torch.from_numpy(pixels_of(images.numpy(), preprocessing))
     with evaluation(whole), torch.no_grad():
-        expected, found = network(images), whole(pixels)
-    difference = float((found - expected).abs().max())
-    if difference > 1e-4 * max(1.0, float(expected.abs().max())):
-        raise ProxylessError(f"{path}: outputs from pixels differ from PyTorch's by {difference:.2g}; not written")
+        expected, found = network(images).numpy(), whole(pixels).numpy()
+    checked_difference(found, expected, path, most=1e-4, whose="outputs from pixels")
     return onnx.export(whole, pixels, path, metadata={**metadata, "preprocessing": {**preprocessing, **INPUT}})

@@ -11,15 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyless.errors import ProxylessError, first_line
-from proxyless.files.reading import content
+from proxyless.files.reading import LARGEST_MODEL, content
 from proxyless.machine.onnx_runtime import open_session
-
-LARGEST = 2**31
-"""Bytes of a model at the most: its format holds no more."""
 
 
 def input_names(count: int) -> list[str]:
-    """What the inputs of an exported module are called: ``input``, ``input1``, ``input2``..."""
+    """The names of the inputs of an exported module: ``input``, ``input1``, ``input2``..."""
     return [f"input{i or ''}" for i in range(count)]
 
 
@@ -34,12 +31,18 @@ def session(model: bytes | str | Path, *, threads: int = 1) -> Any:
         ProxylessError: ONNX Runtime is not installed, or cannot load the model.
     """
     # Read here, as ONNX Runtime takes no name that is not UTF-8.
-    return open_session(model if isinstance(model, bytes) else content(model, LARGEST), threads=threads)
+    return open_session(model if isinstance(model, bytes) else content(model, LARGEST_MODEL), threads=threads)
 
 
 def run(session: Any, images: NDArray[Any]) -> NDArray[np.float32]:
-    """Outputs of a session for normalised images, float32 (batch, channels, height, width); a file that takes pixels of
-    8 bits is given these, or they are passed as such.
+    """Run normalised images through a session and return its outputs.
+
+    Args:
+        session: see :func:`session`. Where its file takes pixels of 8 bits, these are made from the images.
+        images: float32 (batch, channels, height, width); or pixels, uint8 (batch, height, width, channels).
+
+    Raises:
+        ProxylessError: ONNX Runtime cannot run the model.
     """
     inputs = images
     wanted = session.get_inputs()[0]
@@ -53,10 +56,10 @@ def run(session: Any, images: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def pixels_of(images: NDArray[np.float32], preprocessing: Mapping[str, Any]) -> NDArray[np.uint8]:
-    """The pixels that normalised ``images`` (batch, channels, height, width) were made of: uint8 (batch, height,
-    width, channels).
+    """Undo normalisation: the pixels, uint8 (batch, height, width, channels), that images were made of.
 
     Args:
+        images: normalised images (batch, channels, height, width).
         preprocessing: with the ``mean`` and ``std`` of its record.
     """
     mean, std = (np.asarray(preprocessing[name], np.float32)[:, None, None] for name in ("mean", "std"))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import platform
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,9 @@ from proxyless.errors import ProxylessError, first_line
 from proxyless.export.calibration import Method, Range, ranges
 from proxyless.export.equalize import equalized
 from proxyless.export.onnx_session import input_names
-from proxyless.export.plain import OPSET, with_lowest_versions, with_version, without_subnormals
+from proxyless.export.onnx_versions import OPSET, with_lowest_versions, with_version
+from proxyless.export.silence import silent_loggers
+from proxyless.export.subnormals import without_subnormals
 from proxyless.machine.onnx_runtime import import_onnxruntime
 
 
@@ -35,7 +35,7 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """In words."""
+        """The recipe in words."""
         return f"{self.ranges}, equalised" if self.equalize else str(self.ranges)
 
 
@@ -46,26 +46,28 @@ RECIPES = (
     Recipe(Method.MSE),
     Recipe(),
 )
-"""To be tried one after the other until one is good enough: the order is that of ``benchmarks/quantize.py``."""
+"""Recipes to try one after the other until one is good enough; ``benchmarks/quantize.py`` gave their order."""
 
 
 def quantized(model: bytes, samples: Sequence[Sequence[NDArray[Any]]], recipe: Recipe = Recipe()) -> bytes:
-    """The serialised ``model`` of :func:`proxyless.export.onnx.to_onnx` with 8-bit weights and activations.
+    """Quantise an ONNX model to 8-bit weights and activations.
 
     Weights have a scale for each output channel; activations have one for each tensor, from its values on the samples.
     Inputs and outputs stay float32, and metadata is kept. A model with nothing to quantise, such as a pooling, comes
     back in float32.
 
     Args:
+        model: what :func:`proxyless.export.onnx.to_onnx` returned.
         samples: inputs of inferences like those to come; of one inference, an array for each input that the module
             was exported with. Some hundred real images for accuracy; one random sample is enough for a time.
+        recipe: how the model is quantised.
 
     Raises:
         ProxylessError: ONNX Runtime cannot quantise the model.
     """
     if not samples:
         raise ProxylessError("int8: no samples to take the ranges of the activations from")
-    with _quiet():
+    with silent_loggers():  # ONNX Runtime's quantisation writes to the root logger
         try:
             simple = simplified(model)
             used = {value.name for value in simple.graph.input}
@@ -87,7 +89,15 @@ def quantized(model: bytes, samples: Sequence[Sequence[NDArray[Any]]], recipe: R
 
 
 def with_integers(model: Any, found: Mapping[str, Range]) -> Any:
-    """``model`` with its weights as integers and activations rounded to 8 bits over the ranges ``found``."""
+    """Make the weights of a simplified model integers, and round its activations to 8 bits over their ranges.
+
+    Args:
+        model: see :func:`simplified`.
+        found: the range of each activation by name.
+
+    Returns:
+        another model; ``model`` is not changed.
+    """
     import onnx
 
     quantization = import_onnxruntime("onnxruntime.quantization")
@@ -117,7 +127,7 @@ def with_integers(model: Any, found: Mapping[str, Range]) -> Any:
 
 
 def simplified(model: bytes) -> Any:
-    """``model`` with constants folded and nodes fused, all still standard ONNX.
+    """Fold the constants of a model and fuse its nodes, all still standard ONNX.
 
     The exporter writes equal biases once and copies them by Identity; a bias that is no constant is not quantised, and
     its convolution would then stay in float32.
@@ -140,7 +150,7 @@ def simplified(model: bytes) -> Any:
 
 
 def _without_notes(model: Any) -> Any:
-    """``model`` without the metadata that the quantisation keeps for itself."""
+    """Remove the metadata that the quantisation keeps for itself, and return ``model``."""
     kept = [item for item in model.metadata_props if not item.key.startswith("onnx.")]
     del model.metadata_props[:]
     model.metadata_props.extend(kept)
@@ -156,14 +166,3 @@ def _adds_in_32_bits() -> bool:
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.exists() else "vnni"
     return "vnni" in flags
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No messages of Python's loggers: ONNX Runtime's quantisation writes to the root logger."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.disable(before)

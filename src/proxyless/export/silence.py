@@ -1,4 +1,4 @@
-"""Nothing on the terminal from programs that write there themselves. No PyTorch here."""
+"""Libraries that write to the terminal are kept from doing so; PyTorch is not imported here."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Nothing printed: not by Python's ``print``, loggers and warnings, nor by C++ code, which writes to the
-    descriptors 1 and 2 itself.
+    """Let nothing be printed as long as the context lasts.
+
+    That holds for Python's ``print``, loggers and warnings, and for C++ code, which writes to the descriptors 1 and 2.
     """
-    disabled = logging.root.manager.disable
     with ExitStack() as stack:
-        stack.callback(logging.disable, disabled)
-        logging.disable(logging.ERROR)
+        stack.enter_context(silent_loggers())
         stack.enter_context(_nowhere())
         stack.enter_context(redirect_stdout(io.StringIO()))
         stack.enter_context(redirect_stderr(io.StringIO()))
@@ -29,8 +28,19 @@ def silence() -> Iterator[None]:
 
 
 @contextmanager
+def silent_loggers() -> Iterator[None]:
+    """Let Python's loggers print nothing as long as the context lasts."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+@contextmanager
 def _nowhere() -> Iterator[None]:
-    """What is written to the descriptors 1 and 2 meanwhile is lost; either may be closed."""
+    """Throw away what is written to the descriptors 1 and 2, of which either may be closed."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError, OSError):  # no such stream, a closed one, or nobody reads it
             stream.flush()

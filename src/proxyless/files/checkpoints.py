@@ -1,4 +1,4 @@
-"""Reading what ``torch.save`` wrote, from files that anybody may have written: tensors and plain values, no code."""
+"""Files of tensors that anybody may have written are read without running any code that they hold."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from proxyless.files.reading import opened
 
 
 def read_checkpoint(path: str | Path) -> Any:
-    """The tensors and plain values in ``path``, on the CPU.
+    """Read the tensors and plain values that ``torch.save`` wrote, onto the CPU.
 
     Raises:
         ProxylessError: the file is missing, is no checkpoint, holds anything that would have to be run, or unpacks to
@@ -45,7 +45,7 @@ def read_checkpoint(path: str | Path) -> Any:
 
 
 def read_safetensors(path: str | Path) -> dict[str, Tensor]:
-    """The tensors in a safetensors file, on the CPU.
+    """Read the tensors in a safetensors file, onto the CPU.
 
     Raises:
         ProxylessError: the file is missing, damaged or no such file.
@@ -121,7 +121,7 @@ def check_state(found: Any, wanted: Any, where: str = "") -> None:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Put ``state`` into ``optimizer``, once it is sure to be of its parameters.
+    """Put ``state`` into ``optimizer``, if it is of the same parameters.
 
     Raises:
         ProxylessError: it is of other parameters, or what it remembers of one is of another shape.

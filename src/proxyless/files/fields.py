@@ -1,4 +1,4 @@
-"""Reads the objects of a parsed JSON file, checks each value against what is expected, and says where one is wrong."""
+"""The objects of a parsed JSON file are read field by field; an error says which field is wrong, and where."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Fields:
         return self.text("name")
 
     def kind_among(self, what: str, kinds: Sequence[str]) -> str:
-        """The kind, which must be one of ``kinds``; ``what`` is a layer or a block, in messages."""
+        """The kind, which must be one of ``kinds``; ``what`` says in messages of what it is the kind."""
         if self.kind not in kinds:
             known = f"one of {', '.join(kinds)}" if len(kinds) > 1 else kinds[0]
             raise self.problem(f"unknown {what} kind {self.kind!r}: expected {known}")

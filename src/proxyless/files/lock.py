@@ -1,4 +1,4 @@
-"""One process at a time works at a run, a table or a bundle: a file beside it says which."""
+"""A file beside a run, a table or a bundle says which process works at it, so that no other one does."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 NAME = ".lock"
-"""Of the lock in a folder; that of a file has the file's name in it, see :func:`beside`."""
+"""The name of the lock in a folder; the lock of a file has the file's name in it, see :func:`beside`."""
 
 
 class LockedError(ProxylessError):
-    """Another process is at work there."""
+    """Another process is at work at the same place."""
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Who holds a lock.
+    """The process that holds a lock.
 
     Args:
         pid: of the process.
@@ -55,7 +55,7 @@ class Owner:
 
     @classmethod
     def read(cls, content: bytes) -> Owner | None:
-        """What a lock says; None where it says nothing, as right after it was made, or in a full file system."""
+        """Read a lock; None where it says nothing, as right after it was made, or in a full file system."""
         try:
             value = json.loads(content)
             owner = cls(**{item.name: value[item.name] for item in fields(cls)})
@@ -81,12 +81,11 @@ class Owner:
 
 @contextmanager
 def held(path: Path, what: Path) -> Iterator[None]:
-    """Hold the lock ``path``, whose folder is there, as long as the context lasts.
-
-    A lock whose process has ended is taken over.
+    """Hold a lock as long as the context lasts, and take over one whose process has ended.
 
     Args:
-        what: is worked at, for the message.
+        path: of the lock, in a folder that exists.
+        what: the run, table or bundle that is locked, for the message.
 
     Raises:
         LockedError: another process works at ``what``; names it, and says what to do where it cannot be seen from here.
@@ -111,7 +110,7 @@ _MINE: set[str] = set()
 
 
 def beside(file: Path) -> Path:
-    """The lock of a file, or of a folder that is replaced as a whole: in the folder that it stands in."""
+    """The path of the lock of a file, or of a folder that is replaced as a whole, in the folder that holds it."""
     file = Path(os.path.realpath(file))
     name = os.fsencode(file.name)
     short = file.name if len(name) <= 200 else hashlib.sha256(name).hexdigest()

@@ -20,13 +20,14 @@ TRIED = 64 * 1024
 
 @contextmanager
 def folder(path: Path, names: Iterable[str], *, flag: str = "--out ") -> Iterator[None]:
-    """Have the folder ``path`` for this process alone, where files called ``names`` can be written.
+    """Have a folder for this process alone, after some files have been written into it by way of trial.
 
     It is made if need be, and removed afterwards if it was made here and nothing is in it. What a killed process left
     half-written is removed.
 
     Args:
-        names: relative to the folder, with those of folders in it.
+        path: of the folder.
+        names: of the files that will be written, relative to the folder, with those of folders in it.
         flag: what stands before the folder in a message.
 
     Raises:
@@ -54,11 +55,12 @@ def file(path: Path) -> Iterator[None]:
 
 @contextmanager
 def new_folder(path: Path, names: Iterable[str]) -> Iterator[Path]:
-    """Yield an empty folder beside ``path`` that takes its place on success, and is removed on any error.
+    """Yield an empty folder that takes the place of another one on success, and is removed on any error.
 
     The place is this process's alone meanwhile. What a killed process left half-written is removed.
 
     Args:
+        path: of the folder that is replaced; the new one is made beside it.
         names: of files that will be in it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Reading files that may hold anything: the content of a regular file of a sensible size, as text or as JSON.
+"""Files that may hold anything are read as text or as JSON, if they are regular files of a sensible size.
 
 Whatever is wrong with a file is a :class:`ProxylessError` that names it. A pipe or a device is refused before it is
 read, since reading it may never end.
@@ -39,7 +39,7 @@ KINDS = (
 
 
 def regular(path: str | Path) -> int:
-    """The bytes of the regular file ``path``.
+    """The number of bytes of the regular file ``path``.
 
     Raises:
         ProxylessError: there is no such file, or it is a folder, a pipe or a device.
@@ -50,10 +50,11 @@ def regular(path: str | Path) -> int:
 
 @contextmanager
 def opened(path: str | Path, most: int | None = None) -> Iterator[BinaryIO]:
-    """The regular file ``path``, open for reading.
+    """Open a regular file for reading.
 
     Args:
-        most: bytes that it may have.
+        path: of the file.
+        most: bytes that it may have, None for any number.
 
     Raises:
         ProxylessError: there is no such file, it cannot be opened or read, is no regular file or too large.
@@ -84,7 +85,7 @@ def opened(path: str | Path, most: int | None = None) -> Iterator[BinaryIO]:
 
 
 def content(path: str | Path, most: int) -> bytes:
-    """What the file holds, at most ``most`` bytes; see :func:`opened`."""
+    """Read a file of at most ``most`` bytes; see :func:`opened` for the errors."""
     with opened(path, most) as file:
         found = file.read(most + 1)
     if len(found) > most:  # files of the system do not say their size
@@ -93,10 +94,12 @@ def content(path: str | Path, most: int) -> bytes:
 
 
 def text(path: str | Path, kind: str = "text", most: int = LARGEST_JSON) -> str:
-    """The text of a UTF-8 file, without a byte order mark; see :func:`opened`.
+    """Read the text of a UTF-8 file, without a byte order mark; see :func:`opened` for the errors.
 
     Args:
+        path: of the file.
         kind: what it should be, in messages.
+        most: bytes that it may have.
     """
     found = content(path, most)
     if found[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -108,7 +111,7 @@ def text(path: str | Path, kind: str = "text", most: int = LARGEST_JSON) -> str:
 
 
 def read_json(path: str | Path) -> Any:
-    """The JSON value in ``path``.
+    """Read the JSON value in a file.
 
     Raises:
         ProxylessError: the file is missing, truncated, malformed or too large, gives a name twice in one object, or
@@ -121,7 +124,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def parsed_json(text: str) -> Any:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
     Raises:
         ValueError: one line that says what is wrong, see :func:`read_json`.
@@ -146,7 +149,7 @@ def parsed_json(text: str) -> Any:
 
 
 def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
-    """The objects of a file of JSON lines; none where there is no file.
+    """Read the objects of a file of JSON lines; there are none where there is no file.
 
     Lines that are broken are left out: a kill cuts off the last one, and what went on afterwards may stand behind it.
 

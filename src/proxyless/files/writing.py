@@ -18,26 +18,10 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 from proxyless.errors import ProxylessError
-from proxyless.files.reading import read_json, read_json_lines
-
-__all__ = [
-    "PARTIAL",
-    "append_json_line",
-    "from_home",
-    "is_partial",
-    "keep_lines",
-    "read_json",
-    "read_json_lines",
-    "remove_partial",
-    "replacing",
-    "scratch",
-    "sync",
-    "write_json",
-    "write_text",
-]
+from proxyless.files.reading import read_json_lines
 
 PARTIAL = ".partial-"
-"""How the names of files begin that are being written."""
+"""The names of files that are being written begin like this."""
 
 
 @contextmanager
@@ -69,7 +53,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """An error of the system says which file it is about, as that of a full disk does not."""
+    """Let an error of the system name its file, which that of a full disk does not."""
     try:
         yield
     except OSError as error:
@@ -79,7 +63,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def sync(path: Path) -> None:
-    """Have a file's content, or the names in a folder, on the disk; where a file system cannot, they get there later.
+    """Wait until a file's content, or the names in a folder, are on the disk; some file systems cannot wait.
 
     Raises:
         OSError: the content could not be written, as on a full disk.
@@ -100,7 +84,7 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder for files that only libraries need, removed afterwards.
+    """Make a folder for files that only libraries need, and remove it afterwards.
 
     Raises:
         ProxylessError: there is no place for them; libraries say that in many ways, of which none names the place.
@@ -127,7 +111,7 @@ _ELSEWHERE = "name another place by the environment variable TMPDIR"
 
 
 def from_home(path: str | Path) -> Path:
-    """``path`` with the folder that ``~`` stands for.
+    """Put the home folder in the place of ``~`` in ``path``.
 
     Raises:
         ProxylessError: nobody knows which that is, as in a container without a HOME.

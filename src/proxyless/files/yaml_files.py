@@ -1,4 +1,4 @@
-"""Reading YAML files that people write: the values that JSON has too, and nothing else that YAML could do.
+"""YAML files that people write are read as the values that JSON has too; nothing else that YAML can do is read.
 
 No value is made before the whole document is known to be of a sensible size: with anchors and merges, a page of YAML
 can ask for more memory than there is.
@@ -25,7 +25,7 @@ MOST = 20_000
 
 
 def read_yaml(path: str | Path) -> Any:
-    """The YAML value in ``path``; None of an empty file.
+    """Read the YAML value in a file; None where it is empty.
 
     Raises:
         ProxylessError: the file is missing, malformed or too large, gives a name twice in one mapping, or asks for what

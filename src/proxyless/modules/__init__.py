@@ -1,0 +1,1 @@
+"""Helpers for any PyTorch module: copies, modes, inputs, and what it computes."""

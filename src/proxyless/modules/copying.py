@@ -1,4 +1,4 @@
-"""Copies of modules in whatever state they are."""
+"""Modules are copied in whatever state they are."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def copied(module: Module, memo: dict[int, Any] | None = None, *, called: str = "the network") -> Module:
-    """A deep copy, also of a module that holds a tensor with a graph: the copy of that tensor has none.
+    """Make a deep copy, also of a module that holds a tensor with a graph; the copy of that tensor has none.
 
     Such tensors are what ``torch.nn.utils.weight_norm``, ``spectral_norm`` and ``prune`` leave behind, which make the
     weight anew in each forward pass, and whatever a module keeps of its last one.
 
     Args:
+        module: the module.
         memo: as :func:`copy.deepcopy` takes it.
         called: what ``module`` is called in messages.
 

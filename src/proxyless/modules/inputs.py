@@ -1,4 +1,4 @@
-"""What one run of a choice is given: tensors and other values, by position and by keyword."""
+"""The arguments of one run of a choice: tensors and other values, by position and by keyword."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def first_tensor(positional: Iterable[Any], keywords: Mapping[str, Any]) -> Tens
 
 
 def _bits(tensor: Tensor) -> Tensor:
-    """Of whatever type; not a number is equal to itself then."""
+    """The bytes of a tensor of whatever type, among which a NaN equals itself."""
     return tensor.detach().reshape(-1).view(torch.uint8)
 
 
 class Slot:
-    """Stands for a tensor among arguments whose tensors are kept elsewhere."""
+    """A mark in the place of a tensor that is kept elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,11 @@ class Inputs:
         return self.tensors[0]
 
     def emptied(self) -> Inputs:
-        """The same arguments without their tensors, which :meth:`filled` puts in again."""
+        """The same arguments with marks in the place of tensors, where :meth:`filled` puts tensors in again."""
         return Inputs(tuple(Slot if isinstance(value, Tensor) else value for value in self.values), self.names)
 
     def filled(self, tensors: Iterable[Tensor]) -> Inputs:
-        """What was emptied, with ``tensors`` in their places."""
+        """The same arguments with ``tensors`` in the places that :meth:`emptied` marked."""
         others = iter(tensors)
         return Inputs(tuple(next(others) if value is Slot else value for value in self.values), self.names)
 
@@ -106,7 +106,7 @@ class Inputs:
         return all(torch.equal(_bits(one), _bits(another)) for one, another in dense)
 
     def hold(self, output: Tensor) -> bool:
-        """Whether ``output`` lies in the memory of one of the tensors; not told of while a compiler traces."""
+        """Whether ``output`` lies in the memory of one of the tensors; False while a compiler traces."""
         if torch.compiler.is_compiling():
             return False
         place = output.untyped_storage().data_ptr()

@@ -1,4 +1,4 @@
-"""Modes that a network is in for a while: evaluation, and evaluation with the batch's own statistics."""
+"""Two modes for a network for a while: evaluation, and evaluation with the statistics of each batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from proxyless.errors import ContractError
 
 @contextmanager
 def evaluation(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; every part then returns to the mode that it had."""
+    """Put ``module`` into evaluation mode for a while; every part then returns to the mode that it had."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
@@ -25,7 +25,7 @@ def evaluation(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def batch_statistics(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode, but batch norm normalises by the statistics of the batch and leaves its running ones alone.
+    """Put ``network`` into evaluation mode, in which batch norm uses the batch and leaves its running statistics alone.
 
     The running statistics of a supernet mix those of all sampled paths and fit none of them (authors' defaults), so
     both the evaluation of a path and the architecture step use the batch's own.

@@ -18,10 +18,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from proxyless.modules.inputs import Shapes
 from proxyless.modules.modes import evaluation
 
-# Bookkeeping of autograd and views that no runtime executes.
 Shape = tuple[int, ...]
 
-_FREE = ("detach", "alias", "lift_fresh")
+_FREE = ("detach", "alias", "lift_fresh")  # operators of PyTorch's bookkeeping, which no runtime executes
 
 
 class _Recorder(TorchDispatchMode):
@@ -59,13 +58,13 @@ class _Recorder(TorchDispatchMode):
 
 
 def example_inputs(shapes: Shapes, *, seed: int = 0) -> tuple[Tensor, ...]:
-    """Standard normal tensors of the given shapes."""
+    """Draw standard normal tensors of the given shapes."""
     generator = torch.Generator().manual_seed(seed)
     return tuple(torch.randn(shape, generator=generator) for shape in shapes)
 
 
 def signature(module: nn.Module, inputs: Sequence[Tensor]) -> str:
-    """A hash of the operators that ``module`` runs on ``inputs`` in evaluation mode, with shapes, types and data flow.
+    """Hash the operators that ``module`` runs on ``inputs`` in evaluation mode, with shapes, types and data flow.
 
     Independent of weights, names and classes: two modules with one signature do the same work.
     """
@@ -75,17 +74,17 @@ def signature(module: nn.Module, inputs: Sequence[Tensor]) -> str:
 
 
 def joined(signatures: Sequence[str]) -> str | None:
-    """One text for the operators that a candidate runs one after the other, None for no operator."""
+    """Join the signatures of the operators that a candidate runs one after the other; None for no operator."""
     return "+".join(signatures) or None
 
 
 def parts(signatures: str | None) -> list[str]:
-    """What :func:`joined` joined."""
+    """Take apart what :func:`joined` joined."""
     return signatures.split("+") if signatures else []
 
 
 def count_macs(module: nn.Module, inputs: Sequence[Tensor]) -> int:
-    """Multiply-accumulates of convolutions and matrix products of one forward pass; no norms, no biases.
+    """Count the multiply-accumulates of convolutions and matrix products of one forward pass; no norms, no biases.
 
     Those inside of attention and of recurrent layers count as well.
     """
@@ -117,8 +116,9 @@ def _dot_flops(one: Shape, other: Shape, *args: Any, **kwargs: Any) -> int:
 
 @contextmanager
 def _taken_apart(module: nn.Module) -> Iterator[None]:
-    """Attention and recurrent layers run as single products: as whole operators of a backend they hide what they
-    compute from the counter.
+    """Let attention and recurrent layers run as single products, which the counter sees.
+
+    As whole operators of a backend they would hide what they compute.
     """
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -136,5 +136,5 @@ def _taken_apart(module: nn.Module) -> Iterator[None]:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of parameters, buffers not counted."""
+    """Count the parameters; buffers do not count."""
     return sum(parameter.numel() for parameter in module.parameters())

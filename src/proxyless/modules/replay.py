@@ -1,4 +1,4 @@
-"""Blocks that the backward pass runs again (torch.utils.checkpoint), along the path that they ran with at first.
+"""Blocks that the backward pass runs again (torch.utils.checkpoint) take the path that they took at first.
 
 By then the path may have moved on: another one was sampled, or an architecture step came between. A supernet therefore
 leaves a note in the graph of its outputs, which the backward pass meets before anything else of that forward pass.
@@ -18,8 +18,14 @@ from proxyless.errors import ContractError
 
 
 class Repeated(Protocol):
-    """A choice: the candidate that is active, that ran last, that the backward pass at work has to repeat, and
-    those that a backward pass has still to repeat.
+    """A choice, with what it needs to run a candidate again.
+
+    Args:
+        name: of the choice.
+        active: index of the candidate that is active.
+        ran: index of the candidate that ran last.
+        again: index of the candidate that the backward pass at work has to repeat; None where it repeats none.
+        waiting: indices of the candidates that a backward pass has still to repeat.
     """
 
     name: str

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from proxyless.errors import ProxylessError
-from proxyless.files.writing import read_json, read_json_lines
+from proxyless.files.reading import read_json, read_json_lines
 from proxyless.files.yaml_files import read_yaml
 from proxyless.report.markup import number
 

@@ -13,7 +13,7 @@ from torch import nn
 from proxyless import files
 from proxyless.architecture import Architecture
 from proxyless.errors import ProxylessError, first_line, one_line
-from proxyless.export.plain import subnormals_note
+from proxyless.export.subnormals import subnormals_note
 from proxyless.job import int8_comparison, model_files, objects
 from proxyless.job.int8_comparison import Comparison, Times
 from proxyless.job.job import Job, JobBatches
