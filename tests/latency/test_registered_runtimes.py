@@ -47,6 +47,7 @@ class Slow:
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is forgotten after it."""
+    device("cpu")  # ours are registered when first asked for, and stay
     for name in ("_things", "_origins"):
         monkeypatch.setattr(RUNTIMES, name, dict(getattr(RUNTIMES, name)))
 
