@@ -82,7 +82,7 @@ def _folded(name: str) -> str:
 
 
 def printable(text: str) -> str:
-    """``text`` without what cannot be written as UTF-8: bytes of file names as ``\\xe9``."""
+    r"""Write what is not UTF-8 in ``text``, such as bytes of file names, as escapes such as ``\xe9``."""
     return _SURROGATES.sub(_escaped, text)
 
 

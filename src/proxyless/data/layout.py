@@ -27,7 +27,7 @@ SPELLINGS = {
 FILLERS = ("images", "image", "imgs", "img", "data", "dataset", "set", "split", "dir", "folder", "pictures", "photos")
 CONTAINERS = frozenset((*FILLERS, "jpegimages", "mask", "masks", "label", "labels", "annotations", "segmentation"))
 """Folders of these names are not classes."""
-TABLES = (".csv", ".tsv", ".txt", ".parquet")
+TABLES = (".csv", ".tsv", ".parquet")
 
 
 @dataclass(frozen=True)

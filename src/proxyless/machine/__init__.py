@@ -1,0 +1,1 @@
+"""What the system tells of this machine: cores, quotas, signals; Python alone, so that it also runs elsewhere."""
