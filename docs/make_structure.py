@@ -20,6 +20,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 ROOMS = {
     "errors": "the error that a user's mistake raises",
     "registry": "things known by name, also those of other packages",
+    "configuration": "what a setting is: its default, meaning and range",
     "machine": "cores, quotas and signals of this machine",
     "files": "writing files as a whole, reading untrusted ones",
     "modules": "running, copying and inspecting PyTorch modules",

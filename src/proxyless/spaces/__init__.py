@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from proxyless.configuration import argument, setting
+from proxyless.configuration import argument, is_setting, setting
 from proxyless.errors import ProxylessError
 from proxyless.registry import Registry
 from proxyless.spaces.space import ImageSpace, PlacedOperator, Space
@@ -120,8 +120,5 @@ def list_spaces() -> list[SpaceInfo]:
 
 
 def _described(name: str, kind: type[ImageSpace]) -> SpaceInfo:
-    from proxyless.spaces.settings import section
-
     description = (kind.__doc__ or "").strip().partition("\n")[0]
-    own = tuple(item.name for item in dataclasses.fields(section(name)) if item.name != "name")
-    return SpaceInfo(name, description, own)
+    return SpaceInfo(name, description, tuple(item.name for item in dataclasses.fields(kind) if is_setting(item)))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
 from timm.models._efficientnet_builder import efficientnet_init_weights
 from torch import Tensor, nn
 
 from proxyless.choice import Choice, Zero
-from proxyless.spaces.mobilenet import MobileNetSpace
+
+if TYPE_CHECKING:
+    from proxyless.spaces.mobilenet import MobileNetSpace
 
 
 class MobileNetChoices(nn.Module):

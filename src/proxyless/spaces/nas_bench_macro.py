@@ -8,17 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
+from torch import Tensor, nn
+
+from proxyless.architecture import Architecture, indices
+from proxyless.choice import Choice, Zero
 from proxyless.configuration import argument
 from proxyless.errors import ProxylessError
 from proxyless.spaces import ImageSpace, register_space
 from proxyless.spaces.space import LARGEST_IMAGE, MOST_CLASSES
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from proxyless.architecture import Architecture
 
 STEM, HEAD = 32, 1280
 STAGES = ((64, 2), (128, 3), (256, 3))
@@ -73,8 +71,6 @@ class NasBenchMacroSpace(ImageSpace):
 
     def network(self) -> nn.Module:
         """A fresh over-parameterized network, (batch, channels, height, width) -> (batch, classes)."""
-        from proxyless.spaces.nas_bench_macro_network import NasBenchMacroChoices
-
         return NasBenchMacroChoices(self)
 
     def describe(self, architecture: Architecture) -> str:
@@ -93,8 +89,6 @@ class NasBenchMacroSpace(ImageSpace):
         Raises:
             ProxylessError: the choices are not those of this space.
         """
-        from proxyless.architecture import indices
-
         candidates = {layer.name: CANDIDATES for layer in self.layers()}
         return "".join(map(str, indices(choices, candidates)))
 
@@ -150,3 +144,46 @@ def _parameters(layer: Layer, candidate: str) -> int:
     kernel, expansion = MBCONVS[candidate]
     middle = expansion * c
     return (c * middle + 2 * middle) + (middle * kernel**2 + 2 * middle) + (middle * o + 2 * o)
+
+
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    return [
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs),
+    ]
+
+
+def _candidate(layer: Layer, name: str) -> nn.Module:
+    c, o, stride = layer.inputs, layer.outputs, layer.stride
+    if name == IDENTITY:
+        # Beside a shortcut the identity adds nothing.
+        return Zero() if stride == 1 else nn.Sequential(*_conv(c, o, 1, stride))
+    kernel, expansion = MBCONVS[name]
+    middle = expansion * c
+    expand, depthwise = _conv(c, middle, 1), _conv(middle, middle, kernel, stride, groups=middle)
+    return nn.Sequential(*expand, nn.ReLU(), *depthwise, nn.ReLU(), *_conv(middle, o, 1))
+
+
+class NasBenchMacroChoices(nn.Module):
+    """The over-parameterized network of a :class:`NasBenchMacroSpace`; its choices are ``layer0`` to ``layer7``."""
+
+    def __init__(self, space: NasBenchMacroSpace) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(*_conv(space.channels, STEM, 3), nn.ReLU())
+        self.layers = [layer.name for layer in space.layers()]
+        for layer in space.layers():
+            candidates = {name: _candidate(layer, name) for name in CANDIDATES}
+            self.add_module(layer.name, Choice(shortcut=layer.stride == 1, **candidates))
+        self.head = nn.Sequential(*_conv(STAGES[-1][0], HEAD, 1), nn.ReLU())
+        self.classifier = nn.Linear(HEAD, space.classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (batch, channels, height, width) -> logits (batch, classes)."""
+        x = self.stem(x)
+        for layer in self.layers:
+            x = getattr(self, layer)(x)
+        logits: Tensor = self.classifier(self.head(x).mean(dim=(2, 3)))
+        return logits

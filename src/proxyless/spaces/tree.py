@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from proxyless.architecture import Architecture
 
-BOTTLENECK = 4
-"""Channels of a residual block's output for one of its cell."""
-
 OPERATIONS = ("sep3", "sep5", "sep7", "dil3", "identity", "avg3", "max3")
 """What may stand on an edge of a cell; :mod:`proxyless.spaces.tree_network` makes the modules."""
 
@@ -67,6 +64,8 @@ class TreeSpace(ImageSpace):
     drop_path: float = argument(0.0, least=0, most=0.99)
 
     regularisation = ("dropout", "drop_path")
+    bottleneck = 4
+    """Channels of a residual block's output for one of its cell."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,10 +75,10 @@ class TreeSpace(ImageSpace):
                 f"space tree: image_size must be a multiple of {reduction} px for {self.stages} stages,"
                 f" got {self.image_size}"
             )
-        if self.stem < self.branches or self.final_width < BOTTLENECK * self.stem:
+        if self.stem < self.branches or self.final_width < self.bottleneck * self.stem:
             raise ProxylessError(
-                f"space tree: stem must be at least branches ({self.branches}) and final_width at least {BOTTLENECK}"
-                f" times stem, got stem {self.stem} and final_width {self.final_width}"
+                f"space tree: stem must be at least branches ({self.branches}) and final_width at least"
+                f" {self.bottleneck} times stem, got stem {self.stem} and final_width {self.final_width}"
             )
         unknown = [name for name in self.operations if name not in OPERATIONS]
         if unknown or len(set(self.operations)) != len(self.operations) or len(self.operations) < 2:
@@ -96,7 +95,7 @@ class TreeSpace(ImageSpace):
 
     def cell_widths(self) -> tuple[int, ...]:
         """Channels of the cell of each residual block; its block returns four times as many."""
-        count, last = self.stages * self.blocks, self.final_width / BOTTLENECK
+        count, last = self.stages * self.blocks, self.final_width / self.bottleneck
         linear = [self.stem + (last - self.stem) * (number + 1) / count for number in range(count)]
         return tuple(round(width) // self.branches * self.branches for width in linear)
 

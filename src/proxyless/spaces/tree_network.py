@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from proxyless.choice import Choice
-from proxyless.spaces.tree import BOTTLENECK, TreeSpace
 from proxyless.spaces.tree_layers import (
     ConvLayer,
     DepthConvLayer,
@@ -24,6 +24,9 @@ from proxyless.spaces.tree_layers import (
     initialise,
     made,
 )
+
+if TYPE_CHECKING:
+    from proxyless.spaces.tree import TreeSpace
 
 MODULES: dict[str, Callable[[int], nn.Module]] = {
     "sep3": lambda channels: Layer(DepthConvLayer(channels, channels, 3, act_func="relu")),
@@ -63,7 +66,7 @@ def _assembled(space: TreeSpace, edge: Edge, *, dropout: float, drop_path: float
     width, widths = space.stem, space.cell_widths()
     for number, cell_width in enumerate(widths):
         halves = number > 0 and number % space.blocks == 0
-        out = BOTTLENECK * cell_width
+        out = space.bottleneck * cell_width
         halving = PoolingLayer(width, width, 2, stride=2, use_bn=False)
         blocks.append(
             ResidualTreeBlock(
