@@ -8,6 +8,7 @@ from torch import nn
 from proxyless import ProxylessError, Supernet
 from proxyless.architecture import derive
 from proxyless.export import litert, litert_session
+from proxyless.export.calibration import Method
 from proxyless.job import model_files
 from proxyless.job.run_folder import RunFolder
 from proxyless.tasks import Classification
@@ -76,7 +77,7 @@ def test_an_int8_file_is_compared_with_the_float32_one_that_is_written_beside_it
     samples = model_files.Samples(images, [(images, labels)], images[:4])
     comparison = model_files.write(run, run.tflite_int8, network, samples, Classification(), batch=2)
     assert comparison is not None
-    assert (comparison.images, comparison.accuracy) == (12, 1.0)
+    assert (comparison.samples, comparison.score) == (12, 1.0)
     assert comparison.best.score == model_files.metric_of(run.tflite_int8, [(images, labels)], Classification())
     assert run.tflite.stat().st_size > 0
     times = model_files.briefly_measured(run.tflite_int8, run.tflite, (2, 2, 6, 6))
@@ -90,3 +91,25 @@ def test_a_file_that_computes_something_else_is_not_written(tiny_net, tmp_path, 
     with pytest.raises(ProxylessError, match="outputs differ"):
         litert.export(derive(supernet, [1, 0]), torch.rand(2, 2, 6, 6), tmp_path / "model.tflite")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("method", [method for method in litert.METHODS if method is not None], ids=str)
+def test_ranges_of_int8_do_not_depend_on_the_order_of_the_samples(method, tiny_net):
+    """LiteRT's own do: for its moving average the last samples count most."""
+    network = derive(Supernet(tiny_net), [1, 0])
+    images = torch.rand(12, 2, 6, 6) * torch.linspace(0.1, 3, 12)[:, None, None, None]
+    model = litert.to_tflite(network, [images[:1]])
+    one, other = (litert.quantized(model, litert.samples(order, 1), method) for order in (images, images.flip(0)))
+    assert one == other
+
+
+def test_rare_large_values_are_left_out_by_percentiles(tiny_net):
+    network, images = derive(Supernet(tiny_net), [1, 0]), torch.rand(200, 2, 6, 6)
+    images[7, 0, 0, 0] = 1000.0
+    model = litert.to_tflite(network, [images[:1]])
+    steps = {}
+    for method in (Method.MINMAX, Method.PERCENTILE):
+        session = litert_session.Session(litert.quantized(model, litert.samples(images, 1), method))
+        steps[method] = float(session.inputs["args_0"]["quantization"][0])
+    assert steps[Method.MINMAX] == pytest.approx(1000 / 255, rel=0.02)
+    assert steps[Method.PERCENTILE] < 0.1 * steps[Method.MINMAX]

@@ -1,8 +1,8 @@
-"""The ranges that activations of an ONNX model are quantised over, from what they are on samples."""
+"""The ranges that activations of a model are quantised over, from what they are on samples."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -15,6 +15,9 @@ from proxyless.export.onnx_session import session
 
 Feed = Mapping[str, NDArray[Any]]
 """What one run of a model reads, by name of input."""
+
+Activations = Mapping[str, NDArray[Any]]
+"""The values of a model's activations, by name of tensor."""
 
 Range = tuple[np.float32, np.float32]
 
@@ -79,8 +82,21 @@ def ranges(model: Any, feeds: Sequence[Feed], method: Method = Method.MINMAX) ->
     Raises:
         ProxylessError: an activation is infinite or no number.
     """
+    return ranges_of(lambda: observed(model, feeds), method)
+
+
+def ranges_of(observe: Callable[[], Iterable[Activations]], method: Method) -> dict[str, Range]:
+    """The lowest and highest value of every activation that 8 bits are to reach, 0 always among them.
+
+    Args:
+        observe: runs a model on all samples and yields its activations each time; called once or twice.
+        method: how the range of a tensor follows from its values.
+
+    Raises:
+        ProxylessError: an activation is infinite or no number.
+    """
     ends: dict[str, tuple[float, float]] = {}
-    for values in observed(model, feeds):
+    for values in observe():
         for name, array in values.items():
             low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
             if not (np.isfinite(low) and np.isfinite(high)):
@@ -89,15 +105,15 @@ def ranges(model: Any, feeds: Sequence[Feed], method: Method = Method.MINMAX) ->
             ends[name] = min(low, before[0]), max(high, before[1])
     if method is not Method.MINMAX:
         drawn = {Method.PERCENTILE: _percentile, Method.MSE: _least_error}[method]
-        ends = {name: drawn(counts, *ends[name]) for name, counts in _histograms(model, feeds, ends).items()}
+        ends = {name: drawn(counts, *ends[name]) for name, counts in _histograms(observe(), ends).items()}
     return {name: (np.float32(low), np.float32(high)) for name, (low, high) in ends.items()}
 
 
 def _histograms(
-    model: Any, feeds: Sequence[Feed], ends: Mapping[str, tuple[float, float]]
+    observations: Iterable[Activations], ends: Mapping[str, tuple[float, float]]
 ) -> dict[str, NDArray[np.int64]]:
     counts = {name: np.zeros(BINS, np.int64) for name in ends}
-    for values in observed(model, feeds):
+    for values in observations:
         for name, array in values.items():
             counts[name] += np.histogram(array, BINS, ends[name] if ends[name][0] < ends[name][1] else (0, 1))[0]
     return counts

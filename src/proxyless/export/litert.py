@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from proxyless import files
 from proxyless.errors import ProxylessError, first_line
+from proxyless.export.calibration import Activations, Method, ranges_of
 from proxyless.export.comparison import checked_difference
 from proxyless.export.litert_session import SIGNATURE, Session, imported, run
 from proxyless.export.silence import silence
@@ -42,13 +44,21 @@ def to_tflite(module: nn.Module, inputs: Sequence[Tensor]) -> bytes:
         raise ProxylessError(f"{type(module).__name__} cannot be converted to LiteRT: {first_line(error)}") from error
 
 
-def quantized(model: bytes, samples: Sequence[Sequence[NDArray[np.float32]]]) -> bytes:
+METHODS = (Method.MSE, Method.MINMAX, None, Method.PERCENTILE)
+"""Ways to find the ranges of activations, tried one after the other until one is good enough; None is LiteRT's own."""
+
+
+def quantized(
+    model: bytes, samples: Sequence[Sequence[NDArray[np.float32]]], method: Method | None = Method.MINMAX
+) -> bytes:
     """Quantise a LiteRT model to int8 weights and activations, and int8 inputs and outputs.
 
     Args:
         model: what :func:`to_tflite` returned.
         samples: inputs of inferences like those to come, channels last; of one inference, an array for each input that
             the module was converted with. Some images for accuracy; one random sample is enough for a time.
+        method: how the ranges of activations follow from their values on the samples. None is LiteRT's own way, a
+            moving average, for which the last samples count most.
 
     Raises:
         ProxylessError: LiteRT is not installed, or cannot quantise the model.
@@ -58,9 +68,35 @@ def quantized(model: bytes, samples: Sequence[Sequence[NDArray[np.float32]]]) ->
     try:
         with silence():
             program = quantizer.Quantizer(bytearray(model), recipe.static_wi8_ai8())
-            return bytes(program.quantize(program.calibrate({SIGNATURE: examples})).quantized_model)
+            if method is None:
+                statistics = program.calibrate({SIGNATURE: examples})
+            else:  # one sample shows which statistics the quantiser asks for
+                statistics = _with_ranges(program.calibrate({SIGNATURE: examples[:1]}), model, samples, method)
+            return bytes(program.quantize(statistics).quantized_model)
+    except ProxylessError:
+        raise
     except Exception as error:  # the quantiser raises errors of many kinds
         raise ProxylessError(f"LiteRT cannot quantise the model to int8: {first_line(error)}") from error
+
+
+def _with_ranges(
+    statistics: dict[str, Any], model: bytes, samples: Sequence[Sequence[NDArray[np.float32]]], method: Method
+) -> dict[str, Any]:
+    """The quantiser's statistics of tensors, with the ranges of activations as ``method`` finds them."""
+    session = Session(model, keep_all=True)
+    names = [name for name, of_tensor in statistics.items() if of_tensor and np.size(of_tensor["min"]) == 1]
+
+    def observe() -> Iterator[Activations]:
+        for sample in samples:
+            session.set_inputs(sample)
+            session.invoke()
+            yield session.tensors(names)
+
+    found = dict(statistics)
+    for name, (low, high) in ranges_of(observe, method).items():
+        like = statistics[name]
+        found[name] = {**like, "min": np.full_like(like["min"], low), "max": np.full_like(like["max"], high)}
+    return found
 
 
 def samples(images: Tensor, batch: int) -> list[list[NDArray[np.float32]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -21,16 +22,19 @@ class Session:
     Args:
         model: what stands in the file.
         threads: threads of one inference.
+        keep_all: whether the tensors between the operators can be read after an inference.
 
     Raises:
         ProxylessError: LiteRT is not installed, or cannot load the model.
     """
 
-    def __init__(self, model: bytes, *, threads: int = 1) -> None:
+    def __init__(self, model: bytes, *, threads: int = 1, keep_all: bool = False) -> None:
         program = imported("ai_edge_litert.interpreter")
         try:
             with silence():
-                self.interpreter: Any = program.Interpreter(model_content=model, num_threads=threads)
+                self.interpreter: Any = program.Interpreter(
+                    model_content=model, num_threads=threads, experimental_preserve_all_tensors=keep_all
+                )
                 self.interpreter.allocate_tensors()
                 self.inputs: dict[str, Any] = self.interpreter.get_signature_runner(SIGNATURE).get_input_details()
         except (ValueError, RuntimeError) as error:
@@ -54,6 +58,15 @@ class Session:
     def outputs(self) -> list[NDArray[np.float32]]:
         """The outputs of the last inference, images channels last."""
         return [self._value(detail) for detail in self.interpreter.get_output_details()]
+
+    def tensors(self, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """The float32 tensors called ``names`` after the last inference, without those that it does not compute."""
+        found = {}
+        for detail in self.interpreter.get_tensor_details():
+            if detail["name"] in names and detail["dtype"] == np.float32:
+                with suppress(ValueError):  # the program has joined it with another
+                    found[detail["name"]] = self.interpreter.get_tensor(detail["index"])
+        return found
 
     def _value(self, detail: dict[str, Any]) -> NDArray[np.float32]:
         value: NDArray[Any] = self.interpreter.get_tensor(detail["index"])

@@ -139,7 +139,9 @@ def _quantised(plain: Path, images: Tensor, batch: int) -> Iterator[tuple[str, b
     if plain.suffix == ".tflite":
         from proxyless.export import litert
 
-        yield "LiteRT's own", litert.quantized(model, litert.samples(images, batch))
+        for method in litert.METHODS:
+            name = "LiteRT's own" if method is None else str(method)
+            yield name, litert.quantized(model, litert.samples(images, batch), method)
         return
     from proxyless.export.quantize import RECIPES, quantized
 
