@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from official_files import Object, forward, small, small_tree
+from official_files import Object, block, forward, mbconv, small, small_tree
 from torch import nn
 from torch.nn import functional as F
 from weight_fill import GOLDEN, filled, wave_image
@@ -136,6 +136,20 @@ def test_uneven_split_gives_the_first_branch_one_channel_more_and_missing_channe
     torch.testing.assert_close(forward(network, 8), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_network_that_halves_the_size_more_often_than_timm_allows_computes_what_its_file_says() -> None:
+    from proxyless.files.fields import Fields
+    from proxyless.zoo.official import network_from
+
+    config = small()  # halves it twice
+    config["blocks"] += [block(mbconv(24, 24, 3, 2, 6)) for _ in range(4)]
+    network, plain = zoo.from_config(config), network_from(Fields(config, ""))
+    state = filled(zoo.official_state_dict(plain))
+    for made in (network, plain):
+        zoo.load_official_state_dict(made, state)
+
+    torch.testing.assert_close(forward(network, 128), forward(plain, 128))
+
+
 # -- round trips --
 
 
@@ -181,6 +195,11 @@ def test_network_the_format_does_not_know_is_refused(network: Any) -> None:
     for write in (zoo.official_config, zoo.official_state_dict):
         with pytest.raises(ProxylessError, match="the authors' format does not know"):
             write(network)
+
+
+def test_network_that_is_still_to_be_searched_is_refused() -> None:
+    with pytest.raises(ProxylessError, match="a Choice has layers that the authors' format does not know"):
+        zoo.official_config(TreeSpace(classes=4, image_size=8, blocks=1, stem=4, final_width=32).network())
 
 
 # -- checkpoints --

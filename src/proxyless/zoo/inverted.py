@@ -22,6 +22,9 @@ from proxyless.zoo.layers import READERS, Object
 MEANS_FIRST, MEANS_LAST = "MobileNetV3", "ProxylessNASNets"
 """Kinds of networks: the mean of each channel is taken before or after the ``feature_mix_layer``."""
 
+NEEDED = ("in_channels", "out_channels", "kernel_size", "stride", "expand_ratio")
+"""What an MBConv is built from, in every form of the files."""
+
 USUAL = {"mid_channels": None, "act_func": "relu6", "use_se": False, "groups": None}
 """What an MBConv need not say."""
 
@@ -115,15 +118,8 @@ def _read_shortcut(file: Fields | None, width: int) -> bool:
 
 def _read_mbconv(file: Fields, width: int) -> Object:
     file.kind_among("layer", (OLDER.layer, NEWER.layer, "ZeroLayer"))
-    keys = [
-        "in_channels",
-        "out_channels",
-        "kernel_size",
-        "stride",
-        "expand_ratio",
-        *(key for key in USUAL if key in file),
-    ]
-    conv = {key: READERS[key](file, key) for key in keys}
+    said = [key for key in USUAL if key in file]
+    conv = {key: READERS[key](file, key) for key in (*NEEDED, *said)}
     layers.check_width(file, conv["in_channels"], width)
     ratio = conv["expand_ratio"]
     if ratio is None and conv.get("mid_channels") is None:
@@ -214,22 +210,20 @@ class Residual(nn.Sequential):
         return result
 
 
-class SqueezeExcite(nn.Module):
-    """Scales each channel by what a small network makes of the means of all channels."""
+class SqueezeExcite(nn.Sequential):
+    """Modules in sequence, by whose output their input is multiplied: a small network on the means of all channels."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__()
         inner = max(8, (channels // 4 + 4) // 8 * 8)  # the nearest multiple of 8, or the next
         inner += 8 if inner < 0.9 * (channels // 4) else 0
         parts = {"means": Means(), "reduce": nn.Conv2d(channels, inner, 1), "relu": nn.ReLU()}
         parts |= {"expand": nn.Conv2d(inner, channels, 1), "h_sigmoid": nn.Hardsigmoid()}
-        self.fc = nn.Sequential(OrderedDict(parts))
-        for name in ("reduce.bias", "expand.bias"):
-            nn.init.zeros_(self.fc.get_parameter(name))
+        super().__init__(OrderedDict(fc=nn.Sequential(OrderedDict(parts))))
+        for name in ("fc.reduce.bias", "fc.expand.bias"):
+            nn.init.zeros_(self.get_parameter(name))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (batch, channels, height, width)."""
-        result: Tensor = x * self.fc(x)
+        result: Tensor = x * super().forward(x)
         return result
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from proxyless.errors import ProxylessError
@@ -32,7 +33,7 @@ def number_blocks(model: nn.Module, kept: Sequence[bool], form: Form = OLDER) ->
 def _numbering(model: nn.Module) -> tuple[Form, tuple[bool, ...]]:
     """What the model remembers; of a model that remembers nothing the older form, with all blocks there."""
     found: tuple[Form, tuple[bool, ...]] | None = getattr(model, NUMBERING, None)
-    return found or (OLDER, (True,) * len(_block_names(model)))
+    return found or (OLDER, (True,) * len(_blocks(model)))
 
 
 def timm_model(config: Object) -> EfficientNet | None:
@@ -104,7 +105,7 @@ def config_of(model: nn.Module) -> Object:
 
     if not isinstance(model, EfficientNet) or not isinstance(model.classifier, nn.Linear):
         raise layers.unknown_to_the_format(model)
-    there = [model.get_submodule(name) for name in _block_names(model)]
+    there = _blocks(model)
     extras = [getattr(block, name, None) for block in there for name in ("se", "aa", "conv_s2d")]
     activations = [module for name, module in model.named_modules() if name.endswith(".act")]
     convs = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
@@ -138,13 +139,12 @@ def _outer(conv: nn.Conv2d) -> ConvLayer:
     return ConvLayer(*channels, size, stride=stride, act_func="relu6", ops_order="weight_bn_act")
 
 
-def _mbconv(block: Any) -> Object:
-    expands = hasattr(block, "conv_pwl")
-    depthwise, project = block.conv_dw, block.conv_pwl if expands else block.conv_pw
-    in_channels = block.conv_pw.in_channels if expands else depthwise.in_channels
+def _mbconv(block: nn.Module) -> Object:
+    *expand, depthwise, project = (conv for conv in block.modules() if isinstance(conv, nn.Conv2d))
+    in_channels = expand[0].in_channels if expand else depthwise.in_channels
     ratio = depthwise.in_channels / in_channels
     # In the files an expand_ratio of 1 means that nothing expands, not even to the same width.
-    same = expands and ratio == 1
+    same = bool(expand) and ratio == 1
     return {
         "in_channels": in_channels,
         "out_channels": project.out_channels,
@@ -154,29 +154,16 @@ def _mbconv(block: Any) -> Object:
     } | ({"mid_channels": depthwise.in_channels} if same else {})
 
 
+def _blocks(model: nn.Module) -> list[nn.Module]:
+    return [block for stage in model.get_submodule("blocks").children() for block in stage.children()]
+
+
 def names(model: nn.Module) -> dict[str, str]:
-    """For each entry of the authors' state dict the entry of ``model``'s, a timm model.
+    """For each entry of the authors' state dict the entry of ``model``'s, a timm model: both have the same order.
 
     Raises:
         ProxylessError: it is none, or has layers that the format does not know.
     """
-    config_of(model)
-    pairs = [("first_conv.conv", "conv_stem"), ("first_conv.bn", "bn1")]
-    form, kept = _numbering(model)
-    numbers = [number for number, there in enumerate(kept) if there]
-    for number, own in zip(numbers, _block_names(model), strict=True):
-        convs = {"inverted_bottleneck": "conv_pw", "depth_conv": "conv_dw", "point_linear": "conv_pwl"}
-        if not hasattr(model.get_submodule(own), "conv_pwl"):
-            convs = {"depth_conv": "conv_dw", "point_linear": "conv_pw"}
-        for count, (layer, conv) in enumerate(convs.items(), start=1):
-            official = f"blocks.{number}.{form.conv}.{layer}"
-            pairs += [(f"{official}.conv", f"{own}.{conv}"), (f"{official}.bn", f"{own}.bn{count}")]
-    pairs += [("feature_mix_layer.conv", "conv_head"), ("feature_mix_layer.bn", "bn2")]
-    pairs.append(("classifier.linear", "classifier"))
-    entries = {own: model.get_submodule(own).state_dict() for _, own in pairs}
-    return {f"{official}.{entry}": f"{own}.{entry}" for official, own in pairs for entry in entries[own]}
-
-
-def _block_names(model: nn.Module) -> list[str]:
-    stages = model.get_submodule("blocks").named_children()
-    return [f"blocks.{stage}.{block}" for stage, made in stages for block, _ in made.named_children()]
+    with torch.device("meta"):
+        official = inverted.InvertedNetwork(config_of(model)).state_dict()
+    return dict(zip(official, model.state_dict(), strict=True))
