@@ -74,14 +74,22 @@ class OwnNetwork:
         """There is none for a network that is not known."""
         return None
 
-    def begin(self, run: RunFolder) -> None:
-        """Write the weights that the run begins with, or take those it began with."""
+    def keep(self, run: RunFolder) -> None:
+        """Write the weights that the run begins with."""
         if not run.initial.exists():
             with files.replacing(run.initial) as temporary:
                 torch.save(self.module.state_dict(), temporary)
+
+    def resume(self, run: RunFolder) -> None:
+        """Take the weights that the run began with, if it has begun.
+
+        Raises:
+            ProxylessError: it is a run of another network.
+        """
+        if not run.initial.exists():
             return
+        state = read_checkpoint(run.initial)
         try:
-            state = read_checkpoint(run.initial)
             check_state(state, self.module.state_dict())
         except ProxylessError as error:
             raise ProxylessError(

@@ -17,7 +17,7 @@ from proxyless.errors import ProxylessError
 from proxyless.files import place
 from proxyless.job import consistency, objects
 from proxyless.job.job import Job
-from proxyless.job.own_network import Loaders, own_network
+from proxyless.job.own_network import Loaders, OwnNetwork, own_network
 from proxyless.job.progress import Logged, Reporter, Silent
 from proxyless.job.resolved import on_device, resolved, with_lengths
 from proxyless.job.run_folder import RunFolder, check_same, open_run, taken
@@ -88,7 +88,7 @@ def search_network(
             loaders = replace(loaders, task=loaders.task.fitted(loaders.targets()))
         steps = len(loaders.train)
         chosen = with_lengths(on_device(settings, target), loaders.count(), steps_of_epoch=steps)
-        space.begin(run)
+        space.resume(run)
         job = Job(chosen, loaders, loaders.task, space, target, run, log)
         return _run(job, seconds, log)
 
@@ -158,6 +158,8 @@ def _job_of_images(
 
 def _begin(job: Job, seconds: dict[str, float], log: Logged) -> None:
     """Write what the run is, from which on it can be continued, with the seconds and notes of the stages before."""
+    if isinstance(job.space, OwnNetwork):
+        job.space.keep(job.run)
     open_run(job.run, job.settings, job.data.describe())
     job.data.keep(job.run)
     add_seconds(job.run, seconds)

@@ -80,7 +80,7 @@ class Run:
     @cached_property
     def task(self) -> Task:
         """What the network has learnt."""
-        return read_task(self.folder) if self.own_task is None else self.own_task
+        return read_task(self.folder, self.own_task)
 
     @property
     def result(self) -> dict[str, Any]:

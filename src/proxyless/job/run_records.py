@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from proxyless import files, tasks
@@ -53,8 +54,12 @@ def read_description(run: RunFolder) -> dict[str, Any]:
     return fields.value
 
 
-def read_task(run: RunFolder) -> Task:
+def read_task(run: RunFolder, known: Task | None = None) -> Task:
     """What a trained network has learnt; that of a run of version 0.1 is classification.
+
+    Args:
+        run: with the description of the network.
+        known: a task of the same kind, for one that is not registered by name.
 
     Raises:
         ProxylessError: the file is missing, or names a task that is not known here.
@@ -63,8 +68,14 @@ def read_task(run: RunFolder) -> Task:
     if "task" not in fields:
         _classes(fields)
         return Classification(tuple(fields.values("classes")))
+    record = fields.mapping("task")
+    if known is not None:
+        taken: list[str] = [item.name for item in dataclasses.fields(known)] if dataclasses.is_dataclass(known) else []
+        values = {name: record[name] for name in taken if name in record and name != "metrics"}
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return dataclasses.replace(known, **values) if values else known  # type: ignore[type-var]
     try:
-        return tasks.from_dict(fields.mapping("task"))
+        return tasks.from_dict(record)
     except ProxylessError as error:
         raise fields.problem(f"task: {error}") from None
 

@@ -113,7 +113,7 @@ def list_spaces() -> list[SpaceInfo]:
     Example:
         >>> import proxyless
         >>> [space.name for space in proxyless.list_spaces()][:3]
-        ['mobilenet', 'nas-bench-macro', 'tree']
+        ['mobilenet', 'tree', 'nas-bench-macro']
     """
     broken = [SpaceInfo(name, reason, ()) for name, reason in SPACES.broken().items()]
     return [_described(name, kind) for name, kind in SPACES.registered().items()] + broken
