@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
 from typing import NoReturn
 
 from proxyless.cli import options
 from proxyless.cli.guard import guarded
 from proxyless.cli.output import Answer, as_json
 from proxyless.cli.parsing import CommandParser, PrintVersion
-from proxyless.errors import Incomplete, meant
+from proxyless.errors import Incomplete, ProxylessError, meant
 from proxyless.job import terminal
 from proxyless.spaces.settings import DEFAULT
 
@@ -39,6 +41,9 @@ COMPILED = "TORCHINDUCTOR_CACHE_DIR"
 
 DEBUG = "--debug"
 """Taken before the command and after it."""
+
+IMPORT = "--import"
+"""Taken before the command and after it, and more than once."""
 
 
 def parser(space: str = DEFAULT) -> CommandParser:
@@ -72,6 +77,8 @@ def _add_common(parser: CommandParser, *, hidden: bool = False) -> None:
     parser.add_argument("--version", action=PrintVersion, nargs=0, help=text)
     text = "Of an error, show also where in the program it arose."
     parser.add_argument(DEBUG, action="store_true", default=argparse.SUPPRESS, help=text)
+    text = "Module, or Python file, that registers a space, a runtime, a task or a metric of yours. May be repeated."
+    parser.add_argument(IMPORT, metavar="MODULE", default=argparse.SUPPRESS, help=text)
 
 
 def _answered(run: Callable[[argparse.Namespace], Answer], parsed: argparse.Namespace) -> None:
@@ -134,6 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str]) -> None:
+    words, modules = _without_imports(words)
+    _import_plugins(modules, words)
     parsed = parse(words)
     for remark in () if getattr(parsed, "quiet", False) else parsed.remarks:
         terminal.tell(f"proxyless {parsed.command}: {remark}")
@@ -142,6 +151,41 @@ def _run(words: Sequence[str]) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     with _own_compiled_code():
         parsed.run(parsed)
+
+
+def _without_imports(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words without each ``--import MODULE``, and the modules."""
+    left, others, modules = list(words), list[str](), list[str]()
+    while left:
+        word = left.pop(0)
+        name, equals, value = word.partition("=")
+        if word == "--":
+            return [*others, word, *left], modules
+        if name != IMPORT:
+            others.append(word)
+        elif equals or (left and not left[0].startswith("-")):
+            modules.append(value if equals else left.pop(0))
+        else:
+            raise ProxylessError(f"{IMPORT} lacks its value, MODULE")
+    return others, modules
+
+
+def _import_plugins(modules: Sequence[str], words: Sequence[str]) -> None:
+    """Import what the user's own code registers: the modules that are named, and those of a run that goes on."""
+    outs = [
+        after if word == "--out" else word.removeprefix("--out=")
+        for word, after in pairwise([*words, ""])
+        if word == "--out" or word.startswith("--out=")
+    ]
+    if not modules and not outs:
+        return
+    from proxyless.job import plugins
+    from proxyless.job.run_folder import RunFolder
+
+    for module in modules:
+        plugins.import_module(module)
+    for out in outs:
+        plugins.restore(RunFolder(Path(out)))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from proxyless.architecture import Architecture
 from proxyless.errors import ProxylessError, first_line
 from proxyless.export.onnx import Exported
 from proxyless.files.checkpoints import check_state, read_safetensors
-from proxyless.job import int8_comparison, model_files
+from proxyless.job import int8_comparison, model_files, plugins
 from proxyless.job.run_data import evaluated, recorded_data
 from proxyless.job.run_folder import RunFolder
 from proxyless.job.run_records import read_data, read_description, read_task
@@ -34,6 +34,7 @@ def load_network(run: RunFolder, space: Space | None = None) -> nn.Module:
     Raises:
         ProxylessError: a file is missing, or the weights do not fit the architecture.
     """
+    plugins.restore(run)
     architecture = Architecture.load(run.need(run.architecture, "search"))
     if space is None:
         if not architecture.space:

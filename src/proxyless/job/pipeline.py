@@ -15,7 +15,7 @@ from proxyless.architecture import Architecture
 from proxyless.data import ImageData
 from proxyless.errors import ProxylessError
 from proxyless.files import place
-from proxyless.job import consistency, objects
+from proxyless.job import consistency, objects, plugins
 from proxyless.job.job import Job
 from proxyless.job.own_network import Loaders, OwnNetwork, own_network
 from proxyless.job.progress import Logged, Reporter, Silent
@@ -161,6 +161,7 @@ def _begin(job: Job, seconds: dict[str, float], log: Logged) -> None:
     if isinstance(job.space, OwnNetwork):
         job.space.keep(job.run)
     open_run(job.run, job.settings, job.data.describe())
+    plugins.record(job)
     job.data.keep(job.run)
     add_seconds(job.run, seconds)
     log.write_to(job.run.log)

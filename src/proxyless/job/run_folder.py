@@ -35,6 +35,7 @@ class RunFolder:
     path: Path
 
     config = File("config.yaml", "Every setting that was used, as YAML.")
+    imports = File("imports.json", "The modules of the user that the run needs, each with its file.")
     data = File("data.json", "Classes, splits and preprocessing of the data.")
     fingerprints = File("fingerprints.bin", "What the images are known by, wherever they lie.")
     log = File("log.jsonl", "The course of the job, one JSON value a line.")
