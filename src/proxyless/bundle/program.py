@@ -169,7 +169,7 @@ def read_bundle(folder: Path, *, networks_only: bool = False) -> Bundle:
 
 
 def _model(folder: Path, item: Fields) -> tuple[str, Model]:
-    """The name and the model of an entry of the manifest."""
+    """Return the name and the model of an entry of the manifest."""
     path = folder / item.text("file")
     if not path.is_file():
         raise ProxylessError(f"{path}: missing; copy the whole bundle again")

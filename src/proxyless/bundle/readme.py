@@ -1,4 +1,4 @@
-"""The page of instructions that lies in every bundle."""
+"""Holds the page of instructions that lies in every bundle."""
 
 README = """\
 # Networks to be timed

@@ -24,12 +24,12 @@ from proxyless.latency.timing.statistics import Interval
 
 @dataclass(frozen=True)
 class Results:
-    """Timings of a bundle's files on a device.
+    """The times of a bundle's models on a device.
 
     Args:
         source: the file they were read from.
         manifest: of the bundle.
-        device: name, runtime and machine, in the words of :func:`proxyless.latency.identity.describe`.
+        device: name, runtime and machine, as :func:`proxyless.latency.identity.describe` gives them.
         times: by name of the model's file, without folder and suffix.
         conditions: what the device was like meanwhile; empty where that is not known.
     """
@@ -42,9 +42,10 @@ class Results:
 
 
 def read_results(path: Path, bundle: Path | None = None) -> Results:
-    """Timings from the ``results.json`` of a bundle's program, or from a CSV file with the columns file and ms.
+    """Read timings from the ``results.json`` of a bundle's program, or from a CSV file with the columns file and ms.
 
     Args:
+        path: of that file.
         bundle: the bundle's folder. A CSV file needs it; a ``results.json`` is then checked to be of this bundle.
 
     Raises:
@@ -83,7 +84,7 @@ def _read_manifest(bundle: Path) -> Any:
 
 
 def _of_csv(path: Path, manifest: Manifest) -> Results:
-    """Several times of one file count as their median, and their range as its interval."""
+    """Read a CSV file; several times of one model count as their median, and their range as its interval."""
     known = {model_name(file) for file in manifest.files}
     times: dict[str, list[float]] = {}
     try:

@@ -1,4 +1,4 @@
-"""Timings of a bundle made on another device, as the latency table that a measurement there would have given."""
+"""Makes timings of a bundle into the latency table that a measurement on that device would have given."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ from proxyless.supernet import Shapes, Supernet
 
 
 def table_from_results(path: Path, bundle: Path | None = None, known: Sequence[Path] = ()) -> LatencyTable:
-    """The latency table that the timings in ``path`` make, see :func:`proxyless.bundle.results.read_results`.
+    """Make the latency table of timings that were made on another device.
 
     Args:
+        path: of the timings; see :func:`proxyless.bundle.results.read_results`.
+        bundle: folder of the bundle that was timed, which a CSV file needs.
         known: files of tables of the same space on other devices. The table is then adapted from these to the timed
             whole networks, and timings of candidates are not needed, nor used.
 
@@ -44,7 +46,11 @@ def table_from_results(path: Path, bundle: Path | None = None, known: Sequence[P
 
 
 def table_of(results: Results, supernet: Supernet) -> LatencyTable:
-    """The latency table of ``supernet``, the space that the results name, with the correction by the whole networks.
+    """Make the latency table of a space whose candidates were timed, with the correction by its whole networks.
+
+    Args:
+        results: the timings.
+        supernet: the space that the results name.
 
     Raises:
         ProxylessError: a candidate or a network was not timed, or is not what the space holds; the message names it.
@@ -75,11 +81,13 @@ def table_of(results: Results, supernet: Supernet) -> LatencyTable:
 
 
 def table_adapted(results: Results, supernet: Supernet, known: Mapping[str, LatencyTable]) -> LatencyTable:
-    """The latency table of ``supernet`` from its timed whole networks alone and tables of other devices.
+    """Make the latency table of a space from a few timed whole networks and tables of other devices.
 
-    No candidate of it was measured; see :func:`proxyless.latency.predict.new_device.adapt` for what it is made of.
+    Times of candidates are not used; see :func:`proxyless.latency.predict.new_device.adapt` for how it is made.
 
     Args:
+        results: the timings.
+        supernet: the space that the results name.
         known: tables of the same space by the file they came from.
 
     Raises:
@@ -119,7 +127,7 @@ def _adapted(entry: Entry, operator: str | None, reach_ms: float) -> Entry:
 
 
 def _layout(results: Results, supernet: Supernet) -> SpaceOperators:
-    """The operators of ``supernet``, sure to be those of the bundle."""
+    """Find the operators of ``supernet``, and make sure that they are those of the bundle."""
     source, manifest = results.source, results.manifest
     shapes: Shapes = ((manifest.batch, *manifest.input_shape),)
     found = space_operators(supernet, shapes)
@@ -134,7 +142,7 @@ def _layout(results: Results, supernet: Supernet) -> SpaceOperators:
 
 
 def _networks(results: Results, supernet: Supernet) -> tuple[MeasuredNetwork, ...]:
-    """The whole networks that were timed."""
+    """Return the whole networks that were timed."""
     candidates = {name: choice.operations for name, choice in supernet.choices.items()}
     networks = []
     for network in results.manifest.networks:

@@ -146,7 +146,7 @@ def _write_model(folder: Path, file: str, module: nn.Module, inputs: Sequence[Te
 
 
 def _check_folder(out: Path) -> None:
-    """Make sure before any work that ``out`` can be made, or is a bundle without anything of the user's in it."""
+    """Make sure before any work that ``out`` is free, or a bundle that holds nothing of the user's."""
     if out.is_dir():
         others = sorted(item.name for item in out.iterdir() if item.name not in OWN)
         if others and (out / "manifest.json").exists():

@@ -1,4 +1,4 @@
-"""What lies between blocks measured alone and the network they make: a correction, linear in the gates."""
+"""Corrects latencies of candidates that were measured alone by whole networks, linearly in the gates."""
 
 from __future__ import annotations
 
@@ -13,25 +13,29 @@ from proxyless.latency.table import Entry, LatencyTable
 from proxyless.modules.operators import parts
 
 NETWORK_DEVIATION = 0.01
-"""Standard deviation of a measured network, as a share of its latency."""
+"""Standard deviation of the measured latency of a network, as a share of it."""
 
 FACTOR, PER_BLOCK, PER_WEIGHT = 0.2, 0.3, 0.1
-"""Standard deviations that the correction's parts are expected to have, as shares of a network's usual latency."""
+"""Expected standard deviations of the parts of the correction, as shares of the usual latency of a network."""
 
 
 def calibrated(table: LatencyTable, weight_mib: Rows) -> LatencyTable:
-    """``table`` with the correction that fits its ``calibration`` networks best.
+    """Fit the correction of a table to its whole networks.
 
     in_network_ms = factor * ms + ms_per_block + ms_per_mib * (MiB of weights), at least 0, and 0 for Zero beside a
-    shortcut. The factor is what fusion and clock speed do to all blocks, the ms a block what a block measured alone
-    pays for being called, and the ms a MiB what a network pays for weights that a block measured over and over again
-    keeps in the caches.
+    shortcut. The factor is what fusion and clock speed do to all blocks. The ms for each block are what a block that is
+    measured alone pays for being called. The ms for each MiB are what a network pays for weights that a block keeps in
+    the caches when it is measured over and over again.
 
-    Least squares on relative errors, so that small networks count as much as large ones; with the few networks there
-    are, each part is drawn towards no correction: factor 1 and 0 ms.
+    It is a least squares fit of relative errors, so that small networks count as much as large ones. As there are few
+    networks, each part is drawn towards no correction: factor 1 and 0 ms.
 
     Args:
+        table: with whole networks of the role ``calibration``.
         weight_mib: MiB of weights of each candidate by choice.
+
+    Returns:
+        The table with its correction; as it was if it has no such networks.
     """
     networks = [network for network in table.networks if network.role == "calibration"]
     if not networks:
@@ -74,10 +78,10 @@ def calibrated(table: LatencyTable, weight_mib: Rows) -> LatencyTable:
 
 
 def _calls(entry: Entry) -> int:
-    """Blocks that a candidate is in a network: its runs, none where it takes no time."""
+    """Count the blocks that a candidate is in a network: one for each run, none if it takes no time."""
     return max(1, len(parts(entry.operator))) if entry.ms > 0 else 0
 
 
 def predictions(table: LatencyTable) -> list[tuple[float, float]]:
-    """(predicted, measured) ms of the table's whole networks."""
+    """Return (predicted, measured) ms of each whole network of the table."""
     return [(table.of(Architecture(network.choices)), network.measured_ms) for network in table.networks]

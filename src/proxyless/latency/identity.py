@@ -1,4 +1,4 @@
-"""What a measurement belongs to: device, machine, and version of the runtime."""
+"""Describes what a measurement belongs to: device, machine, and version of the runtime."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from proxyless.machine.system import machine
 
 
 def describe(device: Device) -> dict[str, Any]:
-    """The device, the machine and the runtime's version, as data that goes with every measurement.
+    """Describe device, machine and version of the runtime, as data that goes with every measurement.
 
-    Of a table file it is what the file says of the device that it was measured on.
+    A table file is described by what it says of the device that it was measured on.
 
     Raises:
         ProxylessError: the runtime cannot be used here, or the table file cannot be read.
@@ -39,7 +39,7 @@ def describe(device: Device) -> dict[str, Any]:
 
 
 def key(device: Device) -> str:
-    """A hash that changes when an old measurement no longer applies: device, precision, machine, version or method."""
+    """Return a hash of all that a measurement depends on: device, machine, version of the runtime, way of timing."""
     described = describe(device) | {"timing": timing.METHOD}
     text = "\n".join(f"{name}={value}" for name, value in sorted(described.items()) if name != "name")
     return hashlib.sha256(text.encode()).hexdigest()[:16]

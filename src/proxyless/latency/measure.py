@@ -1,4 +1,4 @@
-"""Latencies measured on this machine: whole networks, and the table of a space."""
+"""Measures latencies on this machine: of whole networks, of model files, and of all candidates of a space."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ NETWORKS = 48
 """Whole networks measured to fit a table's correction."""
 
 ANCHORS = 8
-"""Operators known from an earlier session that are measured again with new ones, to put both on one level."""
+"""How many operators known from an earlier session are measured again with new ones, to compare the two sessions."""
 
 CONVERT_SHARE = 0.2
-"""Share of the progress bar for converting, which takes about that share of the time."""
+"""Share of the progress that is given to converting, which takes about that share of the time."""
 
 
 def measure_networks(
@@ -42,7 +42,17 @@ def measure_networks(
     *,
     advance: Advance = lambda share: None,
 ) -> tuple[list[Interval], Conditions]:
-    """Latency in ms of whole networks, each given an input of ``shapes`` (batch included), and the conditions.
+    """Measure the latency of whole networks, side by side.
+
+    Args:
+        networks: on the CPU.
+        shapes: of their inputs, batch included.
+        device: where to measure.
+        effort: how thoroughly to measure.
+        advance: told the share done, 0 to 1.
+
+    Returns:
+        The latency of each network in ms, and what the machine was like.
 
     Raises:
         ProxylessError: a network cannot be converted or run.
@@ -58,11 +68,16 @@ def measure_networks(
 def measure_files(
     models: Sequence[Path], shapes: Shapes, device: Device, effort: Effort
 ) -> tuple[list[Interval], Conditions]:
-    """Latency in ms of the network in each of the files ``models``, of the format that the device's runtime runs, as
-    they are; side by side, so that they can be compared.
+    """Measure the latency of model files as they are, side by side.
 
     Args:
-        shapes: of the inputs, batch included.
+        models: files of the format that the runtime of the device runs.
+        shapes: of their inputs, batch included.
+        device: where to measure.
+        effort: how thoroughly to measure.
+
+    Returns:
+        The latency of each file in ms, and what the machine was like.
 
     Raises:
         ProxylessError: a file cannot be run.
@@ -91,12 +106,15 @@ def measure_table(
     Args:
         supernet: on the CPU; its path, mode and weights are left alone.
         input_shape: of one input, without the batch.
+        device: where to measure.
+        effort: how thoroughly to measure.
         networks: how many whole networks.
         share: of the distinct candidates to measure; the others are predicted by a model fitted on these.
         cache: folder of measured candidates, a file for each device, machine and runtime version. What is known there
             well enough is not measured again, also when another space or an interrupted run has measured it. Whole
-            networks always are, so that the table follows the machine's speed today.
-        advance: told of progress.
+            networks always are, so that the table follows the speed that the machine has today.
+        advance: told the share done, 0 to 1.
+        seed: decides which networks, and which candidates if not all, are measured.
 
     Raises:
         ProxylessError: a candidate cannot be converted or run; the message names it.
@@ -144,7 +162,7 @@ def measure_table(
 
 
 def spread_evenly(keys: Sequence[str], count: int) -> list[str]:
-    """``count`` of ``keys``, or all, from the first to the last at even distances."""
+    """Take ``count`` of ``keys``, or all, from the first to the last at even distances."""
     places = np.linspace(0, len(keys) - 1, min(count, len(keys))).round().astype(int)
     return [keys[place] for place in places.tolist()]
 
@@ -152,10 +170,10 @@ def spread_evenly(keys: Sequence[str], count: int) -> list[str]:
 def recalibrated(
     table: LatencyTable, supernet: Supernet, input_shape: tuple[int, ...], device: Device, effort: Effort
 ) -> LatencyTable:
-    """``table`` with its whole networks measured again and its correction fitted anew.
+    """Measure the whole networks of a table again, and fit its correction anew.
 
-    For a table that is hours old, or was measured while the machine had other work: what slowed or sped up everything
-    alike since then goes into the correction.
+    It is for a table that is hours old, or was measured while the machine had other work: what has slowed or sped up
+    everything alike since then goes into the correction.
     """
     candidates = {name: choice.operations for name, choice in supernet.choices.items()}
     chosen = [network.choices for network in table.networks if network.role == "calibration"]
@@ -167,10 +185,11 @@ def recalibrated(
     return calibrated(table, space_operators(supernet, shapes).weight_mib())
 
 
-def _rounds_of(layout: SpaceOperators, rounds: Sequence[Round]) -> list[Round]:
-    """What ``rounds`` hold of the operators of ``layout``."""
+def _rounds_of(operators: SpaceOperators, rounds: Sequence[Round]) -> list[Round]:
+    """Keep of the rounds what is of operators of the space."""
     kept = [
-        replace(done, bursts={key: ms for key, ms in done.bursts.items() if key in layout.operators}) for done in rounds
+        replace(done, bursts={key: ms for key, ms in done.bursts.items() if key in operators.operators})
+        for done in rounds
     ]
     return [done for done in kept if done.bursts]
 
@@ -180,5 +199,5 @@ def _network(choices: Mapping[str, str], time: Interval) -> MeasuredNetwork:
 
 
 def _rest(advance: Advance) -> Advance:
-    """Told of timing, tells of all."""
+    """Make a function that is told the share done of the timing, and tells the share done of all."""
     return lambda share: advance(CONVERT_SHARE + (1 - CONVERT_SHARE) * share)

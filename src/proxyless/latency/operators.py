@@ -1,4 +1,4 @@
-"""Which distinct operators the candidates of a space are, so that equal ones are measured once."""
+"""Finds the distinct operators among the candidates of a space, so that equal ones are measured once."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ from proxyless.supernet import Shapes, Supernet
 
 @dataclass(frozen=True)
 class Operator:
-    """One candidate operation as it is run: a module and the shapes of its inputs, batch included."""
+    """A candidate operation as it is run: a module and the shapes of its inputs, batch included."""
 
     module: nn.Module
     shapes: Shapes
 
     @property
     def weight_bytes(self) -> int:
-        """Size of its parameters in bytes, at their own precision."""
+        """The size of its parameters in bytes, at their own precision."""
         return sum(p.numel() * p.element_size() for p in self.module.parameters())
 
 
 @dataclass(frozen=True)
 class SpaceOperators:
-    """The operators of a space.
+    """The distinct operators of a space, and which candidate is which of them.
 
     Args:
         operators: by signature, see :func:`proxyless.modules.operators.signature`.
-        candidates: signature of each candidate by choice, of one that is run several times those of its runs, see
-            :func:`proxyless.modules.operators.joined`; None where nothing is run: an identity, or Zero beside a
-            shortcut.
+        candidates: signature of each candidate by choice. A candidate that runs several times has the signatures of all
+            its runs, see :func:`proxyless.modules.operators.joined`. None stands for a candidate that runs nothing: an
+            identity, or Zero beside a shortcut.
     """
 
     operators: Mapping[str, Operator]
     candidates: Mapping[str, Mapping[str, str | None]]
 
     def names(self) -> dict[str, str]:
-        """What each operator is called in messages, by signature: one of the candidates that run it."""
+        """Say what messages call each operator, by signature: one of the candidates that run it."""
         return {
             part: f"{op} of choice {name}"
             for name, row in self.candidates.items()
@@ -57,7 +57,7 @@ class SpaceOperators:
         }
 
     def weight_mib(self) -> Rows:
-        """MiB of weights of each candidate, counted once however often it runs."""
+        """Compute the MiB of weights of each candidate, counted once however often it runs."""
         return {
             name: {op: self.operators[parts(key)[0]].weight_bytes / 2**20 if key else 0.0 for op, key in row.items()}
             for name, row in self.candidates.items()
@@ -66,11 +66,12 @@ class SpaceOperators:
     def table(
         self, known: Mapping[str, Interval], device: Mapping[str, object], *, predicted: Collection[str] = ()
     ) -> LatencyTable:
-        """The table of the space without correction, from what each operator takes alone.
+        """Make the table of the space, without correction, from the time of each operator alone.
 
         Args:
-            known: by signature.
-            predicted: signatures of those that were not measured.
+            known: the times by signature.
+            device: what the table says of it, see :func:`proxyless.latency.identity.describe`.
+            predicted: signatures of those that were predicted and not measured.
 
         Raises:
             ProxylessError: an operator is not among ``known``; names the candidate.
@@ -90,10 +91,10 @@ class SpaceOperators:
         return LatencyTable(device, 0.0, entries)
 
     def check(self, table: LatencyTable, source: str) -> None:
-        """Make sure that ``table``, read from ``source``, is of these very operators.
+        """Make sure that ``table``, which was read from ``source``, is of these very operators.
 
         Raises:
-            ProxylessError: naming the first candidate that was another operator when it was measured.
+            ProxylessError: a candidate was another operator when it was measured; names the first.
         """
         for name, row in self.candidates.items():
             for operation, key in row.items():
@@ -106,11 +107,18 @@ class SpaceOperators:
 
 
 def space_operators(supernet: Supernet, shapes: Shapes) -> SpaceOperators:
-    """The operators of ``supernet``, which is on the CPU, for network inputs of ``shapes`` (batch included).
+    """Find the operators of a space by running its network once.
+
+    Args:
+        supernet: on the CPU.
+        shapes: of the inputs of the network, batch included.
+
+    Returns:
+        Its operators.
 
     Raises:
-        ContractError: what a choice runs depends on what others take, or it is given tensors of another type than
-            float32, or has weights of another; names it.
+        ContractError: what a choice runs depends on what others take, or the choice is given tensors of another type
+            than float32, or the network has weights of another type; names it.
     """
     for dtype in {weight.dtype for weight in supernet.weights() if weight.dtype.is_floating_point} - {torch.float32}:
         raise ContractError(
@@ -135,10 +143,18 @@ def space_operators(supernet: Supernet, shapes: Shapes) -> SpaceOperators:
 
 
 def spread_paths(supernet: Supernet, count: int, *, seed: int) -> list[list[int]]:
-    """Paths spread from the smallest to the largest network of the space, both included.
+    """Choose paths from the smallest to the largest network of a space, both included.
 
     Path k of n takes, at each choice, a candidate near the quantile k / (n - 1) of that choice's candidates ordered by
-    their number of parameters; the jitter makes kernels and expansions vary independently of one another.
+    their number of parameters. A jitter makes kernels and expansions vary independently of one another.
+
+    Args:
+        supernet: the space.
+        count: how many paths.
+        seed: of the jitter.
+
+    Returns:
+        The index of the candidate at each choice, for each path.
     """
     rng = np.random.default_rng(seed)
     sizes = [

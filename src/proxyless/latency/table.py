@@ -1,4 +1,4 @@
-"""The latencies of all candidates of a space on one device, as a cost that is linear in the gates, and its file."""
+"""The latency table: latencies of all candidates of a space on one device, as a cost that is linear in the gates."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from proxyless.files.fields import Fields
 from proxyless.latency.timing.statistics import Conditions
 
 FORMAT = 2
-"""Of the files that latency tables are written to."""
+"""Version of the format of the files that tables are written to."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A candidate: what it takes alone, measured, and what it adds to a network.
+    """A candidate in a table: its latency alone, and what it adds to a network.
 
     Args:
-        ms: measured by itself, with the interval ``low_ms`` to ``high_ms``.
-        in_network_ms: what the table reckons with: ``ms`` with the correction fitted on whole networks.
-        operator: signature of what was measured, of each of its runs (joined by +) where there are several; None in a
-            table that somebody else measured.
-        measured: whether ``ms`` was measured, not predicted from others like it, see
-            :mod:`proxyless.latency.predict.model`.
+        ms: latency of the candidate alone.
+        low_ms: lower bound of its 95 % interval.
+        high_ms: upper bound of its 95 % interval.
+        in_network_ms: what it adds to a network: ``ms`` with the correction fitted on whole networks.
+        operator: signature of what was measured; the signatures of its runs joined by + if there are several; None in
+            a table that somebody else measured.
+        measured: whether ``ms`` was measured, and not predicted; see :mod:`proxyless.latency.predict.model`.
     """
 
     ms: float
@@ -42,7 +43,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class MeasuredNetwork:
-    """A whole network measured to fit the table's correction (``calibration``) or to check it (``check``)."""
+    """A whole network that was measured to fit the correction (``calibration``) or to check it (``check``)."""
 
     choices: Mapping[str, str]
     measured_ms: float
@@ -53,17 +54,18 @@ class MeasuredNetwork:
 
 @dataclass(frozen=True)
 class LatencyTable(Cost):
-    """Latencies of all candidates on one device, measured one by one, and corrected by whole networks.
+    """The latencies of all candidates on one device, measured one by one, and corrected by whole networks.
 
     latency(network) = fixed_ms + sum of in_network_ms of the chosen candidates
 
     Args:
-        device: what was measured, see :class:`proxyless.latency.device.Device`, and on which machine.
-        fixed_ms: stem, head and whatever else is no choice.
+        device: what was measured and on which machine, see :func:`proxyless.latency.identity.describe`.
+        fixed_ms: latency of stem, head and whatever else is no choice.
         entries: each candidate by choice; 0 ms for Zero beside a shortcut.
-        networks: the whole networks behind the correction, and those that checked it.
+        networks: the whole networks that the correction was fitted on, and those that checked it.
         correction: how in_network_ms was made of ms, see :func:`proxyless.latency.calibration.calibrated`.
-        conditions: what the machine was like while it was measured, such as seconds taken and rounds disturbed.
+        conditions: what the machine was like meanwhile, see :class:`proxyless.latency.timing.statistics.Conditions`.
+        unit: of the cost, ms.
     """
 
     device: Mapping[str, Any]
@@ -84,12 +86,12 @@ class LatencyTable(Cost):
 
     @classmethod
     def of_cost(cls, cost: Cost, device: Mapping[str, Any]) -> LatencyTable:
-        """A table somebody else measured, in ms, in the form of our own: without intervals and correction."""
+        """Make a table of a cost in ms that somebody else measured, without intervals and correction."""
         rows = {name: {op: Entry(ms, ms, ms, ms) for op, ms in row.items()} for name, row in cost.rows.items()}
         return cls(device, cost.fixed, rows)
 
     def save(self, path: str | Path) -> None:
-        """Write it as JSON, with the prediction for each whole network beside its measurement."""
+        """Write the table as JSON, with the prediction for each whole network beside its measurement."""
         networks = [
             asdict(network) | {"predicted_ms": self.of(Architecture(network.choices))} for network in self.networks
         ]
@@ -164,7 +166,7 @@ def _network(fields: Fields) -> MeasuredNetwork:
 
 
 def read_conditions(fields: Fields) -> dict[str, Any]:
-    """What ``dataclasses.asdict`` made of a :class:`~proxyless.latency.timing.statistics.Conditions`.
+    """Read what ``dataclasses.asdict`` made of :class:`~proxyless.latency.timing.statistics.Conditions`.
 
     Other fields are left out.
 

@@ -1,1 +1,1 @@
-"""What the system tells of this machine: cores, quotas, signals; Python alone, so that it also runs elsewhere."""
+"""What this machine is, what its system allows a process, and how ONNX Runtime is opened on it."""

@@ -1,7 +1,4 @@
-"""How much of the processors' time the system lets this process have: the quota of its control groups on Linux.
-
-Complete in itself, Python alone, so that it also runs where this package is not.
-"""
+"""Tells how much processor time the system lets this process have: the quota of its control groups on Linux."""
 
 from __future__ import annotations
 
@@ -14,28 +11,28 @@ from proxyless.machine.system_files import system_text
 
 @dataclass(frozen=True)
 class Throttling:
-    """What quotas have taken so far: periods in which this process was held up, and the seconds of it."""
+    """How often and for how many seconds a quota has made this process wait."""
 
     periods: int = 0
     seconds: float = 0.0
 
     def since(self, before: Throttling) -> Throttling:
-        """What has come since ``before``."""
+        """Return what has been added since ``before``."""
         return Throttling(self.periods - before.periods, round(self.seconds - before.seconds, 6))
 
 
 def cpu_quota(root: str = "") -> float | None:
-    """Cores that this process may use on average, all it started included; None without a limit.
+    """Return how many cores this process and all that it starts may use on average; None without a limit.
 
     Args:
-        root: folder that stands for the system's root.
+        root: folder that stands for the root of the system.
     """
     limits = [limit for folder in control_groups(root) if (limit := _limit(folder)) is not None]
     return min(limits, default=None)
 
 
 def throttling(groups: Sequence[str]) -> Throttling:
-    """How far the quotas of ``groups``, see :func:`control_groups`, have held up their processes until now."""
+    """Return how much the quotas of ``groups`` (see :func:`control_groups`) have made processes wait until now."""
     periods, seconds = 0, 0.0
     for folder in groups:
         lines = (line.split() for line in system_text(f"{folder}/cpu.stat").splitlines())
@@ -46,7 +43,7 @@ def throttling(groups: Sequence[str]) -> Throttling:
 
 
 def control_groups(root: str = "") -> list[str]:
-    """Folders of the control groups of processor time that this process is in, with those around them.
+    """Find the folders of the control groups of processor time that this process is in, with those around them.
 
     Both versions of control groups may be mounted at once, each with other controllers.
     """
@@ -71,7 +68,7 @@ def control_groups(root: str = "") -> list[str]:
 
 
 def _with_parents(mounted: str, top: str, path: str) -> list[str]:
-    """The folder of the group ``path`` and all above it, where ``mounted`` is where the group ``top`` is seen.
+    """Return the folder of the group ``path`` and all above it; the group ``top`` is seen at ``mounted``.
 
     In a container the group itself may be mounted as if it were the topmost, while its name is that outside.
     """
@@ -82,7 +79,7 @@ def _with_parents(mounted: str, top: str, path: str) -> list[str]:
 
 
 def _limit(folder: str) -> float | None:
-    """Cores that a group may use on average."""
+    """Return how many cores a group may use on average; None without a limit."""
     together = system_text(f"{folder}/cpu.max").split()  # version 2
     apart = [system_text(f"{folder}/cpu.cfs_{name}_us") for name in ("quota", "period")]  # version 1
     quota, period = together if len(together) == 2 else apart

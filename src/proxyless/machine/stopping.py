@@ -1,8 +1,4 @@
-"""Signals that ask for an end are answered as Ctrl-C is: by an exception, so that everything is put away.
-
-Complete in itself, the standard library alone, so that the very same code stops what times a bundle where this package
-is not.
-"""
+"""Answers signals that ask for an end as Ctrl-C is answered: by an exception, so that everything is cleared up."""
 
 from __future__ import annotations
 
@@ -18,35 +14,35 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Ctrl-C, the usual request to end, and the terminal that is closed."""
+"""The signals of Ctrl-C, of the usual request to end, and of a terminal that is closed."""
 
 PATIENCE_S = 10.0
-"""Seconds that putting away may take: a signal that comes later ends the process at once."""
+"""Seconds that clearing up may take: a signal that comes later ends the process at once."""
 
 AGAIN_S = 0.05
-"""Seconds after which a stop is raised again that was raised where nothing could catch it."""
+"""Seconds after which the exception is raised again, if it was raised where Python lets exceptions go."""
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked for the end."""
+    """The exception that is raised when a signal asks for the end."""
 
 
 @dataclass
 class Stop:
-    """The first signal that came, if any."""
+    """The first signal that came, if one did, and when."""
 
     number: int | None = None
     since: float = 0.0
 
     @property
     def exit_code(self) -> int:
-        """What a process ended by the signal gives."""
+        """The exit code of a process that the signal ends."""
         return 128 + (self.number or signal.SIGINT)
 
 
 @contextmanager
 def stoppable(*, ending: bool = False) -> Iterator[Stop]:
-    """Raise :class:`Stopped` at the first signal, and pass over those that follow while things are put away.
+    """Raise :class:`Stopped` at the first signal, and ignore those that follow while everything is cleared up.
 
     A signal that the process was started to ignore, as by ``nohup``, stays ignored.
 
@@ -67,7 +63,7 @@ def stoppable(*, ending: bool = False) -> Iterator[Stop]:
         raise Stopped
 
     def unraisable(args: Any) -> None:
-        # Raised while an object was being put away, where Python lets exceptions go.
+        # Raised while an object was being deleted, where Python lets exceptions go.
         if isinstance(args.exc_value, Stopped):
             signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
         else:
@@ -92,6 +88,6 @@ def stoppable(*, ending: bool = False) -> Iterator[Stop]:
 
 
 def leave_signals_to_parent() -> None:
-    """Ignore what is sent to a whole group of processes: the parent ends this one."""
+    """Ignore signals that are sent to a whole group of processes: the parent ends this process."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

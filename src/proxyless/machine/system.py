@@ -1,7 +1,4 @@
-"""What the system tells of the machine.
-
-Complete in itself, Python alone, so that it also runs where this package is not.
-"""
+"""Asks the system what machine this is."""
 
 from __future__ import annotations
 
@@ -15,14 +12,14 @@ from proxyless.machine.system_files import system_text
 
 
 def usable_cores() -> int:
-    """Logical cores that this process may use: all of the time, so no more than its quota, and one at the least."""
+    """Count the logical cores that this process may use all of the time: within its quota, and at least one."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
     return allowed if quota is None else max(1, min(allowed, int(quota)))
 
 
 def machine() -> str:
-    """The board's or processor's name and number of logical cores, and the quota of these, where there is one."""
+    """Name the board or processor, its number of logical cores, and the quota of these, if there is one."""
     model = platform.processor() or platform.machine()
     if sys.platform == "darwin":
         command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]

@@ -1,4 +1,4 @@
-"""Versions of the programs that a result depends on."""
+"""Tells the versions of the programs that a result depends on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PACKAGES = ("proxyless", "torch", "torchvision", "timm", "onnx", "onnxruntime", 
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages a result depends on."""
+    """Return the versions of Python and of the packages that a result depends on."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
