@@ -20,7 +20,7 @@ import torch
 
 from proxyless import files, spaces, zoo
 from proxyless.architecture import Architecture
-from proxyless.bundle import program, results
+from proxyless.bundle import program, results, tables
 from proxyless.cli import output
 from proxyless.data import published, sources
 from proxyless.errors import ProxylessError
@@ -196,8 +196,8 @@ def _of_results(found: results.Results, known: Path) -> None:
             space.network()
         return
     supernet = _supernet("mobilenet", ORIGINAL)
-    _used(results.table_of(found, supernet))
-    _used(results.table_adapted(found, supernet, {"known": LatencyTable.load(known)}))
+    _used(tables.table_of(found, supernet))
+    _used(tables.table_adapted(found, supernet, {"known": LatencyTable.load(known)}))
 
 
 def _results(root: Path) -> None:
