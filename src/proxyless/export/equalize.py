@@ -82,37 +82,57 @@ def groups(model: Any) -> list[Group]:
     blocked = {value.name for value in [*model.graph.input, *model.graph.output]}
     bounds: dict[str, float] = {}
     for node in model.graph.node:
-        given = [name for name in node.input if name and name not in weights]
-        joined = [*given[:1], *node.output[:1]]
-        if node.op_type in WEIGHTED and len(given) == 1 and _plain(node, weights):
-            continue
-        if node.op_type == "Clip" and len(given) == 1 and _limits(node, weights)[0] == 0:
-            bounds[given[0]] = _limits(node, weights)[1]
-        elif node.op_type == "Add" and len(given) == 2 and shapes.get(given[0]) == shapes.get(given[1]):
-            joined = [*given, node.output[0]]
-        elif not (
-            (node.op_type in THROUGH and len(node.output) == 1)
-            or (node.op_type in ("ReduceMean", "Flatten", "Reshape", "Squeeze") and _keeps_channels(node, shapes))
-        ):
+        given = _given(node, weights)
+        joined = _joined(node, given, weights, shapes)
+        if joined is None:
             blocked.update(given, node.output)
             continue
+        if node.op_type == "Clip":
+            bounds[given[0]] = _limits(node, weights)[1]
         for name in joined[1:]:
             parent[root(name)] = root(joined[0])
     found: dict[str, Group] = {}
     for node in model.graph.node:
-        given = [name for name in node.input if name and name not in weights]
+        given = _given(node, weights)
         for name in [*given, *node.output]:
             if name:
                 group = found.setdefault(root(name), Group())
                 group.tensors.add(name)
                 group.free &= name not in blocked
-        if node.op_type in WEIGHTED and len(given) == 1 and _plain(node, weights):
+        if _takes_factors(node, given, weights):
             found[root(given[0])].readers.append(node)
             found[root(node.output[0])].makers.append(node)
     for name, bound in bounds.items():
         group = found[root(name)]
         group.bound = min(group.bound, bound)
     return [group for group in found.values() if group.free and group.makers and group.readers]
+
+
+def _given(node: Any, weights: dict[str, Any]) -> list[str]:
+    """The tensors that a node reads, weights not among them."""
+    return [name for name in node.input if name and name not in weights]
+
+
+def _joined(
+    node: Any, given: list[str], weights: dict[str, Any], shapes: dict[str, tuple[int | str, ...]]
+) -> list[str] | None:
+    """The tensors around a node that must have the same factors; None where it lets no factors through."""
+    if _takes_factors(node, given, weights):
+        return []
+    if node.op_type == "Add" and len(given) == 2 and shapes.get(given[0]) == shapes.get(given[1]):
+        return [*given, node.output[0]]
+    if (
+        (node.op_type == "Clip" and len(given) == 1 and _limits(node, weights)[0] == 0)
+        or (node.op_type in THROUGH and len(node.output) == 1)
+        or (node.op_type in ("ReduceMean", "Flatten", "Reshape", "Squeeze") and _keeps_channels(node, shapes))
+    ):
+        return [*given[:1], *node.output[:1]]
+    return None
+
+
+def _takes_factors(node: Any, given: list[str], weights: dict[str, Any]) -> bool:
+    """Whether a node has weights that can take any factors over, of what it reads and of what it writes."""
+    return node.op_type in WEIGHTED and len(given) == 1 and _plain(node, weights)
 
 
 def rescale(model: Any, group: Group, factors: NDArray[np.float64]) -> None:

@@ -1,4 +1,4 @@
-"""Networks of inverted residual blocks in the authors' files: checked, completed, and built.
+"""Networks of inverted residual blocks in the authors' files are checked, completed and built.
 
 The files of ProxylessNAS and those of its successor Once-for-all differ in the names of blocks and MBConvs, and the
 latter also describe networks after MobileNetV3. Both are read. What a network is made of stays the object of its file,
@@ -23,10 +23,10 @@ MEANS_FIRST, MEANS_LAST = "MobileNetV3", "ProxylessNASNets"
 """Kinds of networks: the mean of each channel is taken before or after the ``feature_mix_layer``."""
 
 NEEDED = ("in_channels", "out_channels", "kernel_size", "stride", "expand_ratio")
-"""What an MBConv is built from, in every form of the files."""
+"""The fields of an MBConv in every form of the files."""
 
 USUAL = {"mid_channels": None, "act_func": "relu6", "use_se": False, "groups": None}
-"""What an MBConv need not say."""
+"""Further fields of an MBConv, which may be missing, with their usual values."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ FORMS = {form.block: form for form in (OLDER, NEWER)}
 
 
 def read_inverted(file: Fields) -> Object:
-    """The object of a network with what its file left out.
+    """Read the object of a network, and complete what its file left out.
 
     Raises:
         ProxylessError: naming the first place that is not supported.

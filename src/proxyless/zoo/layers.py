@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from torch import nn
@@ -22,7 +22,6 @@ from proxyless.spaces.tree_layers import (
 
 Object = dict[str, Any]
 Spec = TypeVar("Spec")
-Readers = Mapping[str, Callable[[Fields, str], Any]]
 
 KINDS = {kind.__name__: kind for kind in (ConvLayer, DepthConvLayer, PoolingLayer, IdentityLayer)}
 
@@ -45,7 +44,7 @@ def _rate(file: Fields, key: str) -> float:
     return rate
 
 
-READERS: Readers = {
+READERS: dict[str, Callable[[Fields, str], Any]] = {
     "in_channels": Fields.count,
     "out_channels": Fields.count,
     "in_features": Fields.count,
@@ -68,13 +67,14 @@ READERS: Readers = {
 """How each field of a layer is read; where it may be missing, with its usual value."""
 
 
-def read_spec(file: Fields, kind: type[Spec], readers: Readers = READERS) -> Spec:
-    """An object of the files as the dataclass ``kind``."""
-    return kind(**{field.name: readers[field.name](file, field.name) for field in dataclasses.fields(kind)})  # type: ignore[arg-type]
+def read_spec(file: Fields, kind: type[Spec]) -> Spec:
+    """Read an object of the files as the dataclass ``kind``, with the fields that it shares with the files."""
+    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: READERS[name](file, name) for name in names})
 
 
 def read_layer(file: Fields, width: int | None, *kinds: str) -> IdentityLayer:
-    """A layer of one of ``kinds``, of any where none is given, which ``width`` channels reach, None for any number."""
+    """Read a layer of one of ``kinds``, or of any; ``width`` channels reach it, None for any number."""
     spec: IdentityLayer = read_spec(file, KINDS[file.kind_among("layer", kinds or tuple(KINDS))])
     if isinstance(spec, ConvLayer) and (spec.in_channels % spec.groups or spec.out_channels % spec.groups):
         channels = f"{spec.in_channels} and {spec.out_channels} channels"
@@ -89,7 +89,7 @@ def read_layer(file: Fields, width: int | None, *kinds: str) -> IdentityLayer:
 
 
 def read_linear(file: Fields, width: int | None) -> LinearLayer:
-    """The classifier, which ``width`` channels reach, None for any number."""
+    """Read the classifier; ``width`` channels reach it, None for any number."""
     file.kind_among("layer", ("LinearLayer",))
     spec = read_spec(file, LinearLayer)
     check_width(file, spec.in_features, width)
@@ -105,7 +105,7 @@ def write_layer(spec: IdentityLayer | LinearLayer) -> Object:
 
 
 def spec_of(value: Object, kind: type[Spec]) -> Spec:
-    """What :func:`write_layer` wrote of a layer."""
+    """The layer of which :func:`write_layer` wrote ``value``."""
     return kind(**{field.name: value[field.name] for field in dataclasses.fields(kind)})  # type: ignore[arg-type]
 
 
@@ -115,13 +115,13 @@ def check_width(file: Fields, got: int, width: int | None) -> None:
         raise file.problem(f"it takes {got} channels, but what comes before it returns {width}")
 
 
-def blocks_of(file: Fields, *kinds: str) -> Iterator[Fields]:
-    """The blocks of a network, each of one of ``kinds``."""
+def blocks_of(file: Fields, *kinds: str, hint: str = "") -> Iterator[Fields]:
+    """The blocks of a network, each of one of ``kinds``; the message that one is not ends with ``hint``."""
     for number, block in enumerate(file.children("blocks")):
         kind = "null" if block is None else block.kind
         if block is None or kind not in kinds:
             known = " or ".join(kinds)
-            raise file.problem(f"blocks.{number}: unknown block kind {kind!r}: expected {known}")
+            raise file.problem(f"blocks.{number}: unknown block kind {kind!r}: expected {known}{hint}")
         yield block
 
 

@@ -1,4 +1,4 @@
-"""Tree-structured networks of the authors' files: read into modules and written again."""
+"""Tree-structured networks of the authors' files are read into modules and written again."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ from proxyless.zoo import layers
 from proxyless.zoo.layers import Object, read_layer
 
 USUAL_NORM = {"momentum": 0.1, "eps": 1e-5}
-"""What a file need not say."""
+"""The batch norm of a network whose file does not say it."""
 
 
 def read_tree(file: Fields) -> PyramidTreeNet:
-    """A tree-structured network with fresh weights."""
+    """Read a tree-structured network, with fresh weights."""
     blocks: list[nn.Module] = []
     width = None
     file.get("cell_drop_scheme")  # says how cell_drop_rate grows, which must be 0
-    for block in layers.blocks_of(file, "TransitionBlock", "ResidualTreeBlock"):
+    hint = " (or a first_conv before the blocks)"
+    for block in layers.blocks_of(file, "TransitionBlock", "ResidualTreeBlock", hint=hint):
         if block.kind == "ResidualTreeBlock":
             residual, width = _read_block(block, width)
             blocks.append(residual)
