@@ -125,7 +125,7 @@ def _targets(
 ) -> tuple[tuple[str, ...], np.ndarray]:
     """Return the names of what is learnt, and the targets."""
     if labelling is Labelling.CLASSIFICATION and len(labels) == 1:
-        return _classes(table, table.columns[labels[0]], numbers[labels[0]])
+        return _classes(table.columns[labels[0]], numbers[labels[0]])
     stacked = _stacked(table, labels, numbers)
     names = tuple(class_name(name) for name in labels)
     if labelling is Labelling.REGRESSION:
@@ -139,13 +139,11 @@ def _targets(
     return names, stacked.argmax(axis=1).astype(np.int64)
 
 
-def _classes(table: Table, cells: Sequence[str], values: np.ndarray | None) -> tuple[tuple[str, ...], np.ndarray]:
+def _classes(cells: Sequence[str], values: np.ndarray | None) -> tuple[tuple[str, ...], np.ndarray]:
     """Number the classes, in alphabetical order, or in that of their numbers."""
     called = [class_name(cell) for cell in cells]
     order = dict(zip(called, called if values is None else values.tolist(), strict=True))
     classes = sorted(order, key=lambda name: order[name])
-    if len(classes) < 2:
-        raise ProxylessError(f"{table.path}: one class only ({classes[0]!r}), at least two are needed")
     number = {name: index for index, name in enumerate(classes)}
     return tuple(classes), np.array([number[name] for name in called], np.int64)
 

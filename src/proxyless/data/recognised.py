@@ -18,10 +18,12 @@ from proxyless.data.fingerprints import FILE, PIXELS, digests_of_files, of_split
 from proxyless.data.folder import FileList, list_folder, list_test
 from proxyless.data.greys import range_of
 from proxyless.data.image_files import scan_checked, split_of_files
+from proxyless.data.labelling import Labelling
 from proxyless.data.loaders import Split
 from proxyless.data.pixels import Block
 from proxyless.data.preprocessing import Preprocessing
 from proxyless.data.splits import HoldOut
+from proxyless.data.table_source import is_table, list_test_rows
 from proxyless.errors import ProxylessError
 
 Fingerprints = Mapping[str, np.ndarray]
@@ -100,22 +102,33 @@ class Unseen:
 
 
 def unseen_files(
-    root: Path, classes: Sequence[str], preprocessing: Preprocessing, fingerprints: Fingerprints | None
+    root: Path,
+    classes: Sequence[str],
+    preprocessing: Preprocessing,
+    fingerprints: Fingerprints | None,
+    labelling: Labelling = Labelling.CLASSIFICATION,
 ) -> Unseen:
-    """Find the test images of a folder that a network was not made with.
+    """Find the test images of a folder, or of a table of labels, that a network was not made with.
 
     Args:
-        root: The folder; where it has no splits, all its images are test images.
-        classes: Those of the network.
+        root: The folder or the table; where it has no splits, all its images are test images.
+        classes: Those of the network, or its labels or numbers.
         preprocessing: That of the network.
         fingerprints: Those of the images that it was made with, if they are known.
+        labelling: What the network has learnt.
 
     Raises:
         ProxylessError: There are no test images, damaged ones or other classes, or the network was made with all of
             them.
     """
-    base, files, left_out = list_test(root, classes)
-    words = left_out_in_words(left_out.describe())
+    words = ""
+    if is_table(root):
+        base, files = list_test_rows(root, classes, labelling)
+    elif labelling is Labelling.CLASSIFICATION:
+        base, files, left_out = list_test(root, classes)
+        words = left_out_in_words(left_out.describe())
+    else:
+        raise ProxylessError(f"{root}: for {labelling} give a table of labels (.csv, .parquet)")
     checked = scan_checked(base, files, preprocessing.squares)
     if not len(checked.files):
         others = f" (left out: {words})" if words else ""

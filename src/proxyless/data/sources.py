@@ -105,6 +105,15 @@ def load(
     return replace(data, preprocessing=recorded.preprocessing)
 
 
+def place(source: str | Path) -> Path:
+    """Return the folder of images, or the file of the table of labels, ``source``.
+
+    Raises:
+        ProxylessError: There is no such folder or file.
+    """
+    return table(source) if is_table(source) else folder(source)
+
+
 def table(source: str | Path) -> Path:
     """Return the file of the table of labels ``source``.
 

@@ -19,6 +19,14 @@ from proxyless.files.yaml_files import read_yaml
 from proxyless.spaces.settings import SpaceSettings, section
 
 
+class TableTask(Enum):
+    """What is learnt from a table of labels."""
+
+    CLASSIFICATION = "classification"
+    MULTI_LABEL = "multi-label"
+    REGRESSION = "regression"
+
+
 class Update(Enum):
     """The rule that moves the architecture parameters."""
 
@@ -237,7 +245,12 @@ class Settings:
     """The whole job."""
 
     data: str = setting(
-        "", "Images to learn from: a folder that holds a folder for each class, or the name of a known data set."
+        "",
+        "Images to learn from: a folder that holds a folder for each class, a table of labels (.csv, .parquet), or the"
+        " name of a known data set.",
+    )
+    task: TableTask | None = setting(
+        None, "What is learnt from a table of labels. Default: what its labels say, where they leave no doubt."
     )
     device: str = setting(
         "cpu",
