@@ -113,7 +113,7 @@ def test_one_readable_line_describes_it():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"classes": 1}, "classes must be at least 2"),
+        ({"classes": 0}, "classes must be at least 1"),
         ({"image_size": 4}, "at least 8 and at most 4096"),
         ({"width": 0.0}, "width must be at least 0.1 and at most 8"),
         ({"depths": (1, 2)}, "6 numbers"),

@@ -211,7 +211,7 @@ def test_dropout_is_before_the_classifier_of_the_compact_network() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"classes": 1}, "classes must be at least 2 and at most 100000, got 1"),
+        ({"classes": 0}, "classes must be at least 1 and at most 100000, got 0"),
         ({"image_size": 30}, "image_size must be a multiple of 4 px for 3 stages, got 30"),
         ({"image_size": 2, "stages": 3}, "image_size must be a multiple of 4 px"),
         ({"depth": 1}, "depth must be at least 2"),

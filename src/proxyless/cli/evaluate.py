@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from proxyless.cli.output import Answer, by_class, rows
+from proxyless.cli.output import Answer, by_class, metric_name, rows, written
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,13 +23,15 @@ def run(parsed: argparse.Namespace) -> Answer:
     from proxyless.job.run_folder import RunFolder
 
     values = finished.evaluate(RunFolder(parsed.run_folder), parsed.data)
+    name = metric_name(values)
     lines = [
         ("data", f"{values['data']}, {values['test_images']} test images"),
         *([("", values["note"])] if values["note"] else []),
-        ("PyTorch", f"{values['test_accuracy']:.2%}"),
+        *([("", f"by {name}")] if name != "accuracy" else []),
+        ("PyTorch", written(values, values[f"test_{name}"])),
         *(("", text) for text in by_class(values)),
     ]
-    for name, accuracy in values["test_accuracy_files"].items():
-        lines.append((name, "what runs it is not installed" if accuracy is None else f"{accuracy:.2%}"))
+    for file, value in values[f"test_{name}_files"].items():
+        lines.append((file, "what runs it is not installed" if value is None else written(values, value)))
     lines += [("caution", caution) for caution in values["cautions"]]
     return Answer(rows(lines, 17), {"run": parsed.run_folder, **values})

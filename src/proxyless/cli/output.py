@@ -59,15 +59,16 @@ def of_run(values: Mapping[str, Any], run: Path) -> Answer:
 def summary(values: Mapping[str, Any], run: Path) -> str:
     """The result of a run in a few lines."""
     measured, budget = values["latency_measured_ms"], values["latency_budget_ms"]
+    name = metric_name(values)
     lines = [
         ("architecture", values["architecture"]),
-        ("test accuracy", f"{values['test_accuracy']:.2%} of {values['test_images']} images"),
+        (f"test {name}", f"{written(values, values[f'test_{name}'])} of {values['test_images']} images"),
         *(("by class" if not i else "", text) for i, text in enumerate(by_class(values))),
         ("parameters", f"{values['parameters']:,}"),
         ("MACs", f"{values['macs'] / 1e6:.2f} M"),
     ]
-    if values.get("test_accuracy_device_file") is not None:
-        lines.insert(2, ("", f"{values['test_accuracy_device_file']:.2%} as {values['device_file']}"))
+    if (on_device := values.get(f"test_{name}_device_file")) is not None:
+        lines.insert(2, ("", f"{written(values, on_device)} as {values['device_file']}"))
     lines += [("caution", text) for text in values.get("data_remarks", ())]
     about_int8 = values.get("int8") or {}
     lines += [("caution", text) for text in about_int8.get("cautions", ())]
@@ -89,6 +90,17 @@ def summary(values: Mapping[str, Any], run: Path) -> str:
         lines.append(("", str(run / values["device_file"])))
     lines.append(("report", str(run / "report.html")))
     return rows(lines)
+
+
+def metric_name(values: Mapping[str, Any]) -> str:
+    """The metric that counts, in a result or an evaluation; accuracy where it does not say."""
+    name: str = values.get("metric", {}).get("name", "accuracy")
+    return name
+
+
+def written(values: Mapping[str, Any], value: float) -> str:
+    """A value of the metric that counts as people read it: in per cent, if it is a share."""
+    return f"{value:.2%}" if values.get("metric", {}).get("percent", True) else f"{value:.4g}"
 
 
 def by_class(values: Mapping[str, Any]) -> list[str]:

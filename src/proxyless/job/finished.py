@@ -125,6 +125,8 @@ def evaluate(run: RunFolder, source: str | None = None) -> dict[str, Any]:
     return {
         "data": source or read_data(run)["source"],
         "note": chosen.note,
+        "task": task.name,
+        "metric": metric.to_dict(),
         "test_images": totals.samples,
         **figures,
         **task.details(sums),

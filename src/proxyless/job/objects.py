@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from proxyless import spaces
-from proxyless.data import ImageData
+from proxyless import spaces, tasks
+from proxyless.data import ImageData, Labelling
 from proxyless.data.balance import class_weights, uneven
 from proxyless.data.decoding import Rule
 from proxyless.errors import ProxylessError
@@ -98,8 +98,16 @@ def supernet(settings: Settings, space: Space) -> Supernet:
 
 
 def balance(settings: Settings, images: ImageData) -> Balance:
-    """What makes up for classes of unequal size: the setting, with ``auto`` decided by the training images."""
+    """What makes up for classes of unequal size: the setting, with ``auto`` decided by the training images.
+
+    Raises:
+        ProxylessError: the setting asks for something, and there are no classes.
+    """
     chosen = settings.training.balance
+    if images.labelling is not Labelling.CLASSIFICATION:
+        if chosen in (Balance.AUTO, Balance.NONE):
+            return Balance.NONE
+        raise ProxylessError(f"setting training.balance: {chosen.value} is for classes, not for {images.labelling}")
     if chosen is not Balance.AUTO:
         return chosen
     if images.preprocessing.rule is Rule.TORCHVISION:  # begun by version 0.1, which had none
@@ -109,6 +117,8 @@ def balance(settings: Settings, images: ImageData) -> Balance:
 
 def task(settings: Settings, images: ImageData) -> Task:
     """What is learnt of the images; what the settings leave open of its training loss, search and training say."""
+    if images.labelling is not Labelling.CLASSIFICATION:
+        return tasks.make(images.labelling.value, images.classes).fitted([images.train.labels])
     weighted = balance(settings, images) is Balance.WEIGHTS
     return Classification(images.classes, class_weights=class_weights(images.counts("train")) if weighted else None)
 

@@ -210,7 +210,16 @@ def described(error: BaseException) -> dict[str, str]:
 
 def describe(metrics: Metrics) -> str:
     """The metrics a person follows, in words."""
-    return "  ".join(text.format(metrics[name]) for name, text in _SHOWN.items() if name in metrics)
+    return "  ".join(text.format(metrics[name]) for name, text in _shown(metrics).items() if name in metrics)
+
+
+def _shown(metrics: Metrics) -> dict[str, str]:
+    """Those of :data:`_SHOWN`; of another task than classification its first metric in place of accuracy."""
+    if "accuracy" in metrics:
+        return _SHOWN
+    names = list(metrics)
+    after = names[names.index("loss") + 1 :] if "loss" in metrics else []
+    return _SHOWN | {name: f"{name} {{:.3g}}" for name in after[:1] if isinstance(metrics[name], float)}
 
 
 def _bar_fits() -> bool:

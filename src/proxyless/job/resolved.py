@@ -54,6 +54,7 @@ def resolved(settings: Settings, images: ImageData, space: Space, target: Device
         "images.size": images.image_size,
         "images.flip": images.augmentation.flip,
         "images.crop_scale": images.augmentation.min_scale,
+        "task": images.labelling.value if images.labelling_reason else None,
     }
     settings = dataclasses.replace(settings.replace(values), space=of_space(space.architecture({})))
     return with_lengths(on_device(settings, target), len(images.train))

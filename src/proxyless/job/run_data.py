@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from proxyless import data, files
-from proxyless.data import ImageData, fingerprints, recognised
+from proxyless.data import ImageData, Labelling, fingerprints, recognised
 from proxyless.errors import ProxylessError
 from proxyless.files.reading import content
 from proxyless.job.run_folder import RunFolder
@@ -43,7 +43,7 @@ def recorded_data(run: RunFolder, source: str | None = None, check: Collection[s
     """
     record = read_data(run)
     place = record["source"] if source is None else source
-    if source is None and place not in data.PUBLISHED and not os.path.isdir(place):
+    if source is None and place not in data.PUBLISHED and not os.path.exists(place):
         raise ProxylessError(f"{run.path}: its images are no longer in {place}; say where they are with --data")
     try:
         return data.load(place, record=record, check=check)
@@ -86,11 +86,13 @@ def evaluated(run: RunFolder, description: Mapping[str, Any], source: str | None
             )
         chosen = recognised.unseen_images(source, images, known)
     else:
-        root = data.folder(source)
+        root = data.place(source)
         if (same := _moved(run, source)) is not None:
             same_note = "the images of the run, of which its test split is taken"
             return Evaluated(same.loader("test", batch_size=BATCH), same_note)
-        chosen = recognised.unseen_files(root, tuple(description["classes"]), preprocessing, known)
+        chosen = recognised.unseen_files(
+            root, tuple(description["classes"]), preprocessing, known, _labelling(run, record)
+        )
     notes = []
     if known is None:
         notes.append("which of these images the network was made with is not known: the run is of an earlier version")
@@ -106,6 +108,13 @@ def evaluated(run: RunFolder, description: Mapping[str, Any], source: str | None
         notes.append("greys of 16 or 32 bits, of which training had none: 0 to 65535 is taken for black to white")
     loader = data.split_loader(chosen.split, preprocessing, batch_size=BATCH)
     return Evaluated(loader, "; ".join(notes) or None)
+
+
+def _labelling(run: RunFolder, record: Mapping[str, Any]) -> Labelling:
+    try:
+        return Labelling(record.get("labelling", Labelling.CLASSIFICATION))
+    except ValueError:
+        raise ProxylessError(f"{run.data}: damaged (unknown labelling); restore it") from None
 
 
 def _moved(run: RunFolder, source: str) -> ImageData | None:

@@ -56,7 +56,7 @@ class NasBenchMacroSpace(ImageSpace):
         ProxylessError: an argument out of range.
     """
 
-    classes: int = argument(10, least=2, most=MOST_CLASSES)
+    classes: int = argument(10, least=1, most=MOST_CLASSES)
     image_size: int = argument(32, least=8, most=LARGEST_IMAGE)
 
     def layers(self) -> list[Layer]:

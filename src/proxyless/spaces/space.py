@@ -113,7 +113,7 @@ class ImageSpace(ABC):
         ProxylessError: an argument of a wrong type, or out of range.
     """
 
-    classes: int = argument(1000, least=2, most=MOST_CLASSES)
+    classes: int = argument(1000, least=1, most=MOST_CLASSES)
     channels: int = argument(3, least=1, most=MOST_CHANNELS)
     image_size: int = argument(224, least=8, most=LARGEST_IMAGE)
 

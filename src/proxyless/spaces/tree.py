@@ -51,7 +51,7 @@ class TreeSpace(ImageSpace):
         ProxylessError: an argument out of range.
     """
 
-    classes: int = argument(10, least=2, most=MOST_CLASSES)
+    classes: int = argument(10, least=1, most=MOST_CLASSES)
     image_size: int = argument(32, least=1, most=LARGEST_IMAGE)
     stages: int = argument(3, least=1, most=8)
     blocks: int = setting(18, "Residual blocks of each stage.", least=1, most=1000)

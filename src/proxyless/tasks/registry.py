@@ -49,15 +49,15 @@ def register_task(task: TaskClass) -> TaskClass:
     return task
 
 
-def make(name: str, **arguments: Any) -> Task:
+def make(name: str, *arguments: Any, **keywords: Any) -> Task:
     """The task of that name, made with the arguments of its class.
 
     Raises:
         ProxylessError: there is no such task, or it takes other arguments.
     """
     try:
-        return TASKS.get(name)(**arguments)
-    except TypeError as error:
+        return TASKS.get(name)(*arguments, **keywords)
+    except (TypeError, ValueError) as error:
         raise ProxylessError(f"task {name}: {first_line(error)}") from None
 
 
@@ -69,8 +69,14 @@ def from_dict(record: Mapping[str, Any]) -> Task:
     """
     name = str(record.get("name"))
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+    if any(isinstance(part, list | dict) for value in values.values() for part in ([value, *_parts(value)])):
+        raise ProxylessError(f"task {name}: its arguments must be text, numbers, or lists of either")
     known = tuple(metric for metric in values.pop("metrics", ()) if metric in METRICS.names())
     task = TASKS.get(name)
     if known and is_dataclass(task) and "metrics" in {field.name for field in fields(task)}:
         values["metrics"] = known
     return make(name, **{key: value for key, value in values.items() if key != "name"})
+
+
+def _parts(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -85,6 +86,13 @@ class Regression(Task):
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     metrics: Sequence[Metric | str] = (RMSE, MAE, R2)
+
+    def __post_init__(self) -> None:
+        known = (self.mean or (), self.std or ())
+        if not all(isinstance(value, int | float) and math.isfinite(value) for values in known for value in values):
+            raise ValueError("mean and std must be finite numbers")
+        if len(known[0]) != len(known[1]) or min(known[1], default=1) <= 0:
+            raise ValueError("each number needs a mean, and a standard deviation above 0")
 
     def _in_units(self, outputs: Tensor) -> Tensor:
         if self.mean is None or self.std is None:

@@ -104,7 +104,16 @@ class Task(ABC):
     @property
     def metric(self) -> Metric:
         """The metric that counts."""
-        return find(self.metrics)[0]
+        return self.all_metrics[0]
+
+    @property
+    def all_metrics(self) -> tuple[Metric, ...]:
+        """The metrics, those given by name looked up.
+
+        Raises:
+            ProxylessError: no metric of such a name is registered.
+        """
+        return find(self.metrics)
 
     # -- a batch --
 
@@ -139,11 +148,11 @@ class Task(ABC):
 
     def sums(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         """What adds up over batches and processes, and makes the metrics at the end."""
-        return sums_of(find(self.metrics), outputs, targets)
+        return sums_of(self.all_metrics, outputs, targets)
 
     def figures(self, sums: Sums) -> dict[str, float]:
         """The metrics by name, from the totals of :meth:`sums`."""
-        return {metric.name: metric.value(sums) for metric in find(self.metrics)}
+        return {metric.name: metric.value(sums) for metric in self.all_metrics}
 
     def reward(self, sums: Sums) -> float:
         """How good the network is, from 0 to 1, for REINFORCE: the metric that counts, or 1 / (1 + it) of an error."""
@@ -188,4 +197,4 @@ class Task(ABC):
         """The task as data for JSON, of which :func:`~proxyless.tasks.registry.from_dict` makes it again."""
         names: list[str] = [field.name for field in dataclasses.fields(self)] if dataclasses.is_dataclass(self) else []
         values = {name: getattr(self, name) for name in names}
-        return {"name": self.name, **values, "metrics": [metric.name for metric in find(self.metrics)]}
+        return {"name": self.name, **values, "metrics": [metric.name for metric in self.all_metrics]}

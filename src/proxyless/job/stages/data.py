@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from proxyless import data, files
-from proxyless.data import ImageData
+from proxyless.data import ImageData, Labelling
 from proxyless.data.balance import uneven
 from proxyless.data.batches import Batches
 from proxyless.errors import ProxylessError, one_line
@@ -78,10 +78,11 @@ def load_images(settings: Settings, run: RunFolder, log: Reporter) -> ImageData:
         ProxylessError: there are none, or they cannot be read.
     """
     if not settings.data:
-        raise ProxylessError(f"no data: give --data, a folder of images or one of {', '.join(sorted(data.PUBLISHED))}")
+        known = ", ".join(sorted(data.PUBLISHED))
+        raise ProxylessError(f"no data: give --data, a folder of images, a table of labels or one of {known}")
     if run.config.exists() and settings.data not in data.PUBLISHED and not files.from_home(settings.data).exists():
         raise ProxylessError(
-            f"{settings.data}: no such folder; where the images of the run {run.path} are now, say with --data"
+            f"{settings.data}: is not there; where the images of the run {run.path} are now, say with --data"
         )
     chosen = settings.images
     images = data.load(
@@ -92,6 +93,7 @@ def load_images(settings: Settings, run: RunFolder, log: Reporter) -> ImageData:
         seed=settings.seed,
         skip_corrupt=chosen.skip_corrupt,
         grey_range=chosen.grey_range,
+        labelling=None if settings.task is None else Labelling(settings.task.value),
         **_as_before(run),
         progress=lambda done, total: log.advance(done, total, {}),
     )
@@ -111,7 +113,7 @@ def load_images(settings: Settings, run: RunFolder, log: Reporter) -> ImageData:
 
 def _tell_of_balance(settings: Settings, images: ImageData, log: Reporter) -> None:
     counts = images.counts("train")
-    if not uneven(counts):
+    if images.labelling is not Labelling.CLASSIFICATION or not uneven(counts):
         return
     most, least = (one_line(images.classes[counts.index(of(counts))]) for of in (max, min))
     log.note(

@@ -224,6 +224,7 @@ class _Check:
         return {
             "task": task.name,
             "metric": task.metric.to_dict(),
+            "metrics": [metric.to_dict() for metric in task.all_metrics],
             **{f"test_{name}": value for name, value in task.figures(sums).items()},
             **{f"valid_{name}": value for name, value in task.figures(valid.on_cpu()).items()},
             "device_file": self.device_file.name if self.device_file else None,
@@ -264,4 +265,5 @@ def write_confusion(run: RunFolder, confusion: Confusion) -> None:
     """
     rows = ",\n".join(json.dumps(row) for row in confusion.matrix.tolist())
     names = json.dumps(list(confusion.classes))
-    files.write_text(run.confusion, f'{{\n"classes": {names},\n"matrix": [\n{rows}\n]\n}}\n')
+    counted = f'"counted": {json.dumps(confusion.counted)},\n' if confusion.counted != "images" else ""
+    files.write_text(run.confusion, f'{{\n"classes": {names},\n{counted}"matrix": [\n{rows}\n]\n}}\n')
