@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from proxyless.spaces import Space
     from proxyless.tasks import Task
 
+SHORT = {"space": "space.name", "image_size": "images.size"}
+"""Keywords that are not spelt as their setting, as flags of the command line are not."""
+
 
 def search(
     data: str | Path | None = None,
@@ -59,7 +62,7 @@ def search(
         config: a YAML file of settings, or the name of a shipped recipe.
         settings: further settings by dotted name, ``{"search.epochs": 3}``.
         quiet: whether to show no progress on standard error.
-        more: further settings with an underscore for the dot, ``search_epochs=3``.
+        more: further settings with an underscore for the dot, ``search_epochs=3``; ``space="tree"`` is the space.
 
     Returns:
         The run, as :func:`~proxyless.load` finds it again.
@@ -232,8 +235,8 @@ def _dotted(more: Mapping[str, Any]) -> dict[str, Any]:
     from proxyless.job.settings import Settings
 
     sections = {item.name for item in fields(Settings()) if is_dataclass(getattr(Settings(), item.name))}
-    parts = {name: name.partition("_") for name in more}
-    return {
+    parts = {name: name.partition("_") for name in more if name not in SHORT}
+    return {SHORT[name]: value for name, value in more.items() if name in SHORT} | {
         f"{section}.{rest}" if section in sections and rest else name: more[name]
         for name, (section, _, rest) in parts.items()
     }

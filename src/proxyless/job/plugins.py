@@ -33,11 +33,11 @@ def import_module(name: str) -> None:
     Raises:
         ProxylessError: it cannot be imported.
     """
-    folder = Path.cwd()
+    called, folder = f"--import {name}", Path.cwd()
     if name.endswith(".py"):
         path = Path(name).absolute()
         folder, name = path.parent, path.stem
-    _import(name, folder, f"--import {name}")
+    _import(name, folder, called)
     _remember([name])
 
 
