@@ -1,4 +1,4 @@
-"""Networks of inverted residual blocks as timm models, where timm has the same layers, and the names on both sides."""
+"""Networks of inverted residual blocks are timm models where timm has the same layers."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def config_of(model: nn.Module) -> Object:
         or any(type(block) not in (DepthwiseSeparableConv, InvertedResidual) for block in there)
         or any(extra is not None and not isinstance(extra, nn.Identity) for extra in extras)
         or any(not isinstance(activation, nn.ReLU6 | nn.Identity) for activation in activations)
-        or any(type(conv) is not nn.Conv2d or conv.dilation != (1, 1) for conv in convs)
+        or any(type(conv) is not nn.Conv2d or conv.dilation != (1, 1) or conv.bias is not None for conv in convs)
     ):
         raise layers.unknown_to_the_format(model)
     form, kept = _numbering(model)
