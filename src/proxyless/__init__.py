@@ -145,6 +145,8 @@ def __dir__() -> list[str]:
 class _SearchPackage(ModuleType):
     """The package ``proxyless.search``, which is at the same time the verb: calling it runs the main job."""
 
+    __wrapped__ = staticmethod(_front_door.search)  # whose signature and parameters tools show
+
     def __call__(self, *positional: Any, **named: Any) -> Run:
         return _front_door.search(*positional, **named)
 
