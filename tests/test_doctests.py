@@ -10,6 +10,9 @@ from types import ModuleType
 import pytest
 
 import proxyless
+from proxyless.latency.runtimes import RUNTIMES
+from proxyless.spaces import SPACES
+from proxyless.tasks import METRICS, TASKS
 
 FINISHED = Path(__file__).parent / "versions" / "0.1.0" / "finished"
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
@@ -23,6 +26,16 @@ def place(tmp_path_factory):
     return place
 
 
+@pytest.fixture
+def registries(monkeypatch):
+    """What an example registers is forgotten after it."""
+    for registry in (SPACES, RUNTIMES, TASKS, METRICS):
+        registry.registered()  # ours, which are registered when first asked for, stay
+        for attribute in ("_things", "_origins"):
+            monkeypatch.setattr(registry, attribute, dict(getattr(registry, attribute)))
+
+
+@pytest.mark.usefixtures("registries")
 @pytest.mark.parametrize("name", proxyless.__all__)
 def test_the_example_of_a_public_name_runs(name, place, monkeypatch):
     monkeypatch.chdir(place)

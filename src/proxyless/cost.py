@@ -98,7 +98,21 @@ class Cost(ABC):
 
 @dataclass(frozen=True)
 class CostTable(Cost):
-    """A cost given as numbers: MACs, parameters, energy, a latency somebody else measured."""
+    """A cost given as numbers: MACs, parameters, energy, a latency somebody else measured.
+
+    Args:
+        unit: of all numbers.
+        base: what no choice changes.
+        entries: cost of each candidate by choice.
+
+    Example:
+        >>> from proxyless import Architecture, CostTable
+        >>> cost = CostTable("ms", 0.5, {"first": {"k3": 1.0, "k5": 2.0}, "second": {"k3": 3.0, "skip": 0.0}})
+        >>> cost.of(Architecture({"first": "k5", "second": "skip"}))
+        2.5
+        >>> cost.smallest(), cost.largest()
+        (1.5, 5.5)
+    """
 
     unit: str
     base: float

@@ -49,6 +49,17 @@ class LatencyReward:
 
     Raises:
         ValueError: a target that is not above 0, or a cost that can be 0.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from proxyless import Choice, CostTable, LatencyReward, ReinforceUpdate, Supernet
+        >>> supernet = Supernet(nn.Sequential(Choice(small=nn.Linear(4, 2, bias=False), large=nn.Linear(4, 2))))
+        >>> cost = CostTable("ms", 1.0, {"0": {"small": 1.0, "large": 2.0}})
+        >>> update = ReinforceUpdate(supernet, LatencyReward(cost, target=2.5))
+        >>> result = update.step((torch.randn(8, 4), torch.randint(0, 2, (8,))), nn.functional.cross_entropy)
+        >>> update.architecture().choices
+        {'0': 'small'}
     """
 
     cost: Cost

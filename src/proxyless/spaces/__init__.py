@@ -59,6 +59,21 @@ def register_space(name: str) -> Callable[[S], S]:
 
     Raises:
         ProxylessError: the name is taken, or the class is no subclass of :class:`ImageSpace`.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> from torch import nn
+        >>> from proxyless import Choice, list_spaces, register_space
+        >>> from proxyless.spaces import ImageSpace
+        >>> @register_space("one-choice")
+        ... @dataclass(frozen=True)
+        ... class OneChoice(ImageSpace):
+        ...     "One convolution, of two sizes."
+        ...     def network(self):
+        ...         conv = Choice(k3=nn.Conv2d(self.channels, 8, 3), k5=nn.Conv2d(self.channels, 8, 5, padding=1))
+        ...         return nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, self.classes))
+        >>> {space.name: space.description for space in list_spaces()}["one-choice"]
+        'One convolution, of two sizes.'
     """
 
     def registered(kind: S) -> S:

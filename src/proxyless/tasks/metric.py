@@ -105,6 +105,14 @@ def register_metric(metric: Metric) -> Metric:
 
     Raises:
         ProxylessError: the name has another form than ``mean_iou``, or a metric of another module has it already.
+
+    Example:
+        >>> import proxyless
+        >>> def distance(outputs, targets):
+        ...     return (outputs.argmax(dim=1) - targets).abs()
+        >>> metric = proxyless.register_metric(proxyless.Metric.mean("distance", distance, higher_is_better=False))
+        >>> proxyless.Classification(metrics=["accuracy", "distance"]).metric.name
+        'accuracy'
     """
     METRICS.register(metric.name, metric, module=metric.sums.__module__)
     return metric

@@ -159,6 +159,23 @@ def register_runtime(
 
     Raises:
         ProxylessError: the name is taken, or one of a device is, or a device is of another runtime.
+
+    Example:
+        >>> import numpy as np
+        >>> from proxyless import list_devices, register_runtime
+        >>> from proxyless.latency.device import Device
+        >>> from proxyless.latency.runtimes import Format
+        >>> @register_runtime("made-up", title="Made up", devices=[Device("made-up-chip", "made-up")])
+        ... class MadeUp:
+        ...     format = Format.MODULE
+        ...     def version(self):
+        ...         return "1.0"
+        ...     def prepare(self, module, inputs, device):
+        ...         ...  # returns an object that times the module: Prepared
+        ...     def load(self, model, inputs, device):
+        ...         raise NotImplementedError("it runs no files")
+        >>> {device.name: device.title for device in list_devices()}["made-up-chip"]
+        'Made up'
     """
 
     def registered(kind: R) -> R:
