@@ -66,6 +66,15 @@ class LatencyTable(Cost):
         correction: how in_network_ms was made of ms, see :func:`proxyless.latency.calibration.calibrated`.
         conditions: what the machine was like meanwhile, see :class:`proxyless.latency.timing.statistics.Conditions`.
         unit: of the cost, ms.
+
+    Example:
+        >>> import proxyless
+        >>> table = proxyless.LatencyTable.load("runs/digits/latency.json")
+        >>> table.unit, table.device["name"]
+        ('ms', 'cpu')
+        >>> architecture = proxyless.load("runs/digits").architecture
+        >>> table.smallest() <= table.of(architecture) <= table.largest()
+        True
     """
 
     device: Mapping[str, Any]
