@@ -245,7 +245,7 @@ def _recognised(root: Path) -> None:
 
 def _lock(root: Path) -> None:
     try:
-        with lock.interruptions(root / "lock", root / "run"):
+        with lock.held(root / "lock", root / "run"):
             pass
     except OSError as error:  # which the command line shows as one line
         raise ProxylessError(str(error)) from None
