@@ -14,6 +14,7 @@ ON_THE_DEVICE = ["threads", "rounds", "loadings", "burst_ms", "width", "limit_s"
 
 
 def add_arguments(parser: CommandParser) -> None:
+    """Add what the command takes to its parser."""
     parser.usage = "proxyless bundle --space NAME --image-size PX --out FOLDER [any setting below]"
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="Folder for the bundle, to be copied to the device."
@@ -27,6 +28,7 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> Answer:
+    """Write the bundle and say what it holds."""
     settings = options.chosen(parsed)
     from proxyless.job import bundles
     from proxyless.job.progress import shown

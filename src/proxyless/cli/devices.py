@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> Answer:
+    """List the devices."""
     from proxyless.latency.device import list_devices
 
     found = list_devices()

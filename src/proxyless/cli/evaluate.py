@@ -9,6 +9,7 @@ from proxyless.cli.output import Answer, by_class, metric_name, rows, written
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes to its parser."""
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="Folder of a finished run.")
     parser.add_argument(
         "--data",
@@ -19,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> Answer:
+    """Evaluate the network and each of its files."""
     from proxyless.job import finished
     from proxyless.job.run_folder import RunFolder
 

@@ -10,6 +10,7 @@ from proxyless.errors import one_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes to its parser."""
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="Folder of a trained run.")
     parser.add_argument(
         "--int8", action="store_true", help="Write model.int8.onnx too, with int8 weights and activations."
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> Answer:
+    """Write the files and compare them with PyTorch."""
     from proxyless.export.subnormals import subnormals_note
     from proxyless.job import finished
     from proxyless.job.run_folder import RunFolder

@@ -12,6 +12,7 @@ from proxyless.errors import ProxylessError
 
 
 def add_arguments(parser: CommandParser) -> None:
+    """Add what the command takes to its parser."""
     parser.usage = (
         "proxyless measure --space NAME --device DEVICE --out FILE [any setting below]\n"
         "       proxyless measure --from RESULTS [--bundle FOLDER] [--adapt TABLE ...] --out FILE"
@@ -35,6 +36,7 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> Answer:
+    """Measure a space here, or make the table of what was measured elsewhere."""
     if parsed.results is not None:
         return _elsewhere(parsed)
     if parsed.bundle is not None:

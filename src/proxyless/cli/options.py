@@ -102,8 +102,9 @@ def add_format(parser: argparse.ArgumentParser) -> None:
 
 
 def image_format(parsed: argparse.Namespace, chosen: Settings) -> dict[str, int]:
-    """Classes, channels and size of the images of commands that take none: as the flags say, or the config, or as of
-    ImageNet.
+    """Classes, channels and size of the images, for commands that take none.
+
+    They are as the flags say, or else as the config says, or else those of ImageNet.
     """
     return {
         "classes": 1000 if parsed.classes is None else parsed.classes,
@@ -116,6 +117,7 @@ def add_without_effect(parser: argparse.ArgumentParser, reasons: Mapping[str, st
     """Add flags of other commands which have no effect in this one, but may be left in a command that is changed.
 
     Args:
+        parser: of the command.
         reasons: by flag, what stands in its place.
     """
     parser.set_defaults(without_effect=reasons)
@@ -196,13 +198,13 @@ def _add(group: Any, item: Described) -> None:
         if type(None) in typing.get_args(item.type) or item.name.startswith("space."):
             how["type"] = _or_null(function)
         if kind is tuple:
-            how |= {"nargs": "+", "action": _Several}
+            how |= {"nargs": "+", "action": _Numbers}
     group.add_argument(flag(item.name), **how)
     if item.name in SHORT:
         group.add_argument(_spelt(item.name), **how | {"help": argparse.SUPPRESS})
 
 
-class _Several(argparse.Action):
+class _Numbers(argparse.Action):
     """Keeps a list of numbers, or that there is to be none."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:

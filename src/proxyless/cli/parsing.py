@@ -54,8 +54,12 @@ class CommandParser(argparse.ArgumentParser):
         terminal.say(self.format_help().rstrip("\n"))
 
     def checked(self, words: Sequence[str]) -> tuple[list[str], list[str]]:
-        """``words`` in a form that argparse reads as they are meant, such as ``--latency=-1e3``, and a remark on each
-        flag that was given in vain. Unknown flags and lacking values end the process.
+        """Words in a form that argparse reads as they are meant, and a remark on each flag that was given in vain.
+
+        Unknown flags and lacking values end the process.
+
+        Args:
+            words: of the command, such as ``--latency -1e3``, which becomes ``--latency=-1e3``.
         """
         flags, left = self.flags(), list(words)
         ready: list[str] = []

@@ -10,6 +10,7 @@ from proxyless.errors import one_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes to its parser."""
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="Folder of a run, finished or not.")
     parser.add_argument(
         "--against",
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> Answer:
+    """Write the report."""
     from proxyless.job.run_folder import RunFolder
     from proxyless.report import write_report
 

@@ -14,6 +14,7 @@ from proxyless.cli.parsing import CommandParser
 
 
 def add_arguments(parser: CommandParser) -> None:
+    """Add what the command takes to its parser."""
     parser.usage = "proxyless search --data DATA --device DEVICE --latency MS --out RUN [any setting below]"
     parser.add_argument(
         "--out",
@@ -28,6 +29,7 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> Answer:
+    """Do the whole job, or go on with it."""
     settings = options.chosen(parsed)
     from proxyless.job import pipeline
     from proxyless.job.progress import shown

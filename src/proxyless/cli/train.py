@@ -11,6 +11,7 @@ from proxyless.cli.parsing import CommandParser
 
 
 def add_arguments(parser: CommandParser) -> None:
+    """Add what the command takes to its parser."""
     parser.usage = "proxyless train --architecture FILE --data DATA --out RUN [any setting below]"
     parser.add_argument(
         "--architecture",
@@ -32,6 +33,7 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> Answer:
+    """Train the network, or go on with it."""
     settings = options.chosen(parsed)
     from proxyless.architecture import Architecture
     from proxyless.job import pipeline

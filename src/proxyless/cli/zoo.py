@@ -11,6 +11,7 @@ from proxyless.errors import ProxylessError, one_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes to its parser."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="A network of the list.")
     parser.add_argument(
         "--out",
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> Answer:
+    """List the published networks, or write the architecture of one."""
     from proxyless import zoo
     from proxyless.files import place
 

@@ -37,10 +37,10 @@ class SpaceSettings:
         return {name: value for name, value in values.items() if name != "name" and value is not None}
 
     def changed(self, values: Mapping[Any, Any], where: str) -> tuple[SpaceSettings, Mapping[Any, Any]]:
-        """The settings of the space that ``values`` name, and the values to put in; see
-        :class:`proxyless.configuration.Changing`.
+        """The settings of the space that ``values`` name, and the values to put in.
 
-        What was chosen for another space stays where the new space has such a setting too.
+        See :class:`proxyless.configuration.Changing`. What was chosen for another space stays where the new space has
+        such a setting too.
 
         Raises:
             ProxylessError: there is no such space, or a value is one of another space.
