@@ -60,6 +60,7 @@ def export(
     """Write ``model.onnx`` of a trained run and other files of its network, compared with PyTorch on held-out images.
 
     Args:
+        run: the run.
         others: the files of its :class:`RunFolder` to write too.
         pixels: whether to write ``model.pixels.onnx`` too, which takes pixels of 8 bits and normalises them itself.
         source: where the images of the run are now.
@@ -100,6 +101,7 @@ def evaluate(run: RunFolder, source: str | None = None) -> dict[str, Any]:
     A file is run by ONNX Runtime or LiteRT alone; its accuracy is None where that is not installed.
 
     Args:
+        run: the run.
         source: a data set, or a folder with ``test/`` or class folders in it, with classes of the run; the run's own
             data when None. See :func:`proxyless.job.run_data.evaluated`.
 

@@ -104,12 +104,20 @@ def write_onnx_pixels(run: RunFolder, network: nn.Module, images: Tensor) -> Non
 def write(
     run: RunFolder, path: Path, network: nn.Module, samples: Samples, task: Task, *, batch: int = 1
 ) -> Comparison | None:
-    """Write ``path``, one of the files of a run that has its ``model.onnx``; for an int8 file also the float32 one that
-    it is made from. Returns what int8 loses.
+    """Write one of the model files of a run that has its ``model.onnx``.
+
+    An int8 file is made from the float32 one, which is then written too.
 
     Args:
+        run: the run.
+        path: the file.
         network: the trained network.
+        samples: images to compare with, and to calibrate int8 by.
+        task: what is learnt.
         batch: images of one inference, which a TFLite file is made for; ONNX files take any number.
+
+    Returns:
+        What int8 loses; None for a float32 file.
 
     Raises:
         ProxylessError: the network cannot be converted, or computes something else then.
@@ -171,9 +179,11 @@ def metric_of(path: Path, batches: Iterable[Batch], task: Task) -> float:
 
 
 def briefly_measured(path: Path, float32: Path, shape: tuple[int, ...]) -> Times:
-    """Latency of an int8 file and of the float32 one here, on one thread, well enough to tell which is quicker.
+    """Measure here, on one thread, whether an int8 file or the float32 one is quicker.
 
     Args:
+        path: the int8 file.
+        float32: the float32 file.
         shape: of the images of one inference.
     """
     target = device("cpu-litert-int8" if path.suffix == ".tflite" else "cpu-int8")

@@ -173,9 +173,12 @@ def measure(
     """The latency table of a space alone, written as JSON to ``out``.
 
     Args:
+        settings: of the space, the device and measuring.
+        out: the file.
         classes: of the networks.
         channels: of the images.
         size: height and width of the images in px.
+        reporter: told of the progress.
 
     Raises:
         ProxylessError: a mistake in the settings, or a candidate that cannot be measured on the device.

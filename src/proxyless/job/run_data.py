@@ -32,9 +32,10 @@ def save_fingerprints(run: RunFolder, images: ImageData) -> None:
 
 
 def recorded_data(run: RunFolder, source: str | None = None, check: Collection[str] = data.SPLITS) -> ImageData:
-    """The data a run was made with.
+    """Load the data that a run was made with.
 
     Args:
+        run: the run.
         source: where its images are now; where they were, when None.
         check: the splits that are needed, and so have to be the recorded ones.
 
@@ -62,11 +63,15 @@ class Evaluated:
 
 
 def evaluated(run: RunFolder, description: Mapping[str, Any], source: str | None) -> Evaluated:
-    """The recorded test split where ``source`` is the run's data, moved or not, or None; else the test images of
-    ``source`` that the network was not made with.
+    """Choose the images to evaluate a network on.
+
+    They are the recorded test split if ``source`` holds the data of the run, moved or not, or is None; otherwise the
+    test images of ``source`` that the network was not made with.
 
     Args:
+        run: the run.
         description: ``model.json`` of the run.
+        source: a data set or a folder.
 
     Raises:
         ProxylessError: there are no such images, or they are of other classes.

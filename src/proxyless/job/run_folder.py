@@ -157,8 +157,9 @@ _WHERE_AND_WHAT_ELSE = ("source", "split_method", "skipped", "found", "remarks")
 
 
 def _same_images(record: Any, now: Mapping[str, Any]) -> bool:
-    """Whether two descriptions are of the same images, divided and prepared in the same way; one of before has fewer
-    keys.
+    """Say whether two descriptions are of the same images, divided and prepared in the same way.
+
+    The record of an earlier version has fewer keys.
     """
     return isinstance(record, dict) and all(
         now.get(key) == value for key, value in record.items() if key not in _WHERE_AND_WHAT_ELSE

@@ -177,8 +177,9 @@ class _Check:
         self._compare_int8(None)
 
     def measure(self) -> None:
-        """Latency of what is handed over: the file as it was written, or the network itself where there is none; of an
-        int8 file also beside the same in float32.
+        """Measure the file for the device or, where there is none, the network itself.
+
+        An int8 file is measured side by side with the same in float32.
         """
         job, path = self.job, self.device_file
         shapes = ((job.target.batch, *job.space.input_shape),)

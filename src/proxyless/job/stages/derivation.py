@@ -21,9 +21,10 @@ ATTEMPTS = 6
 
 
 def derive(job: Job, supernet: Supernet, table: LatencyTable | None) -> Architecture:
-    """The most probable architecture within the budget, or of all where there is none, written to the run folder.
+    """Write the most probable architecture to the run folder, within the budget if there is one.
 
     Args:
+        job: the job.
         supernet: after its search.
         table: latencies on the device; None after a search that looked at the task alone.
     """

@@ -14,9 +14,10 @@ from proxyless.supernet import Supernet
 
 
 def search(job: Job, table: LatencyTable | None) -> Supernet:
-    """The over-parameterized network after warm-up and search, on the CPU.
+    """Warm the over-parameterized network up, and search; it is on the CPU afterwards.
 
     Args:
+        job: the job.
         table: latencies on the device; None in a search that looks at the task alone.
 
     Raises:

@@ -86,10 +86,14 @@ class Sums:
 
 
 def covariance(left: Sums, right: Sums, lengths: tuple[float, float]) -> Array:
-    """Covariance of relative departures, (left, right), where that of one kernel has variance 1 (Matern 3/2).
+    """Return the covariance of the relative departures of operators, (left, right), by a Matern 3/2 kernel.
+
+    The departure of a single kernel has variance 1.
 
     Args:
-        lengths: octaves over which kernels stay alike, of channels and of sizes.
+        left: Operators.
+        right: Operators.
+        lengths: Octaves over which kernels stay alike, of channels and of sizes.
     """
     linear: Array = COEFFICIENTS**2 * left.parts @ right.parts.T
     if not len(left.place) or not len(right.place):
@@ -141,10 +145,12 @@ class Posterior:
 
 
 def learn(known: Sums, ms: Array, noise: Array) -> Process:
-    """The process under which latencies ``ms`` of the operators ``known`` are the likeliest.
+    """Find the process under which measured latencies are the most likely.
 
     Args:
-        noise: (operators,) variance of each operator's noise in proportion to the others', around 1.
+        known: The measured operators.
+        ms: Their latencies, (operators,).
+        noise: Variance of the noise of each operator in proportion to the others, around 1, (operators,).
     """
     white = 1 / np.sqrt(noise)
     residual = white * (ms / known.ms - 1)

@@ -234,11 +234,14 @@ _NOISE2, _DEVICE2 = (grid.ravel() for grid in np.meshgrid(NOISE_DEVIATIONS**2, D
 
 
 def _fit(rows: Array, count: int, directions: Array, spreads: Array, prior: Array) -> _Fits:
-    """Closed form of each model of the grid.
+    """Fit each model of the grid in closed form.
 
     Args:
-        rows: (timing, one, gates) of ``count`` networks, or fewer rows with the same inner products.
-        directions: (known, entries); ``spreads``: (known,); ``prior``: (entries, entries).
+        rows: (timing, one, gates) of the networks, or fewer rows with the same inner products.
+        count: Number of networks.
+        directions: (known, entries).
+        spreads: (known,).
+        prior: (entries, entries).
     """
     gates = rows[:, 2:]
     power, basis = np.linalg.eigh(gates @ prior @ gates.T)

@@ -145,10 +145,12 @@ def _left_over(kernel: Kernel, tile: int) -> float:
 
 
 def fit_physical(operators: Sequence[Sequence[Kernel]], ms: Array, *, like: Physical | None = None) -> Physical:
-    """The device with the least squares of relative errors on ``operators`` taking ``ms``.
+    """Find the device with the least squares of relative errors.
 
     Args:
-        like: a device whose vector, tile and cache are kept.
+        operators: The kernels of each operator.
+        ms: Their latencies, (operators,).
+        like: A device whose vector, tile and cache are kept.
     """
     if like is not None:
         return _fitted(operators, ms, like.vector, like.tile, like.cache)[1]

@@ -25,14 +25,19 @@ MEASURING_DEVIATION = 0.05
 
 
 def choose_operators(layout: SpaceOperators, share: float, seed: int) -> list[str]:
-    """Signatures of the operators to measure: ``share`` of all of them, rounded up, the most telling first.
+    """Choose the operators to measure, the most telling first.
 
-    Each is the one that the model would know least about after those before it were measured, which spreads them over
-    kinds of kernels, windows, expansions and sizes. Every kind is among them, and enough for a fit; with fewer
-    operators than that, all.
+    Each of them is the one that the model would know least about after those before it were measured. So they spread
+    over kinds of kernels, windows, expansions and sizes. Every kind is among them, and enough of them to fit the model;
+    if there are fewer than that, all are chosen.
 
     Args:
-        seed: settles between operators that tell about as much.
+        layout: The operators of a space.
+        share: How many of them, rounded up, above 0 and at most 1.
+        seed: Chooses between operators that tell about as much.
+
+    Returns:
+        Their signatures.
 
     Raises:
         ProxylessError: the share is not above 0 and at most 1.
@@ -66,11 +71,12 @@ def most_telling(operators: Sequence[Sequence[Kernel]], count: int, seed: int) -
 
 
 def complete_table(layout: SpaceOperators, known: Mapping[str, Interval], device: Mapping[str, object]) -> LatencyTable:
-    """The table of a space, without correction, whose operators were measured in part.
+    """Make the table of a space, without correction, from some of its operators.
 
     Args:
-        known: measured operators by signature; the others are predicted from those of them that the space has.
-        device: as in the table.
+        layout: The operators of the space.
+        known: Measured operators by signature; those of the space that are missing are predicted from the others.
+        device: As in the table.
 
     Raises:
         ProxylessError: too few are known, or an operator cannot be predicted; names the candidate.

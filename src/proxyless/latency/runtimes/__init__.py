@@ -70,10 +70,12 @@ class Runtime(Protocol):
         ...
 
     def load(self, model: Path, inputs: Sequence[NDArray[np.float32]], device: Device) -> Prepared:
-        """Load a network that was exported to the file ``model``, of the runtime's format, as it is.
+        """Load a network from a file in the format of the runtime.
 
         Args:
-            inputs: as the module takes them, images channels first.
+            model: The file.
+            inputs: As the module takes them, images channels first.
+            device: Threads and precision.
 
         Raises:
             ProxylessError: the file cannot be run, for a reason of which its name is no part; or the runtime runs none.
