@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,31 +14,16 @@ from proxyless.job.progress import Reporter
 from proxyless.job.resolved import ResolvedSettings
 from proxyless.job.run_folder import RunFolder
 from proxyless.latency.device import Device
+from proxyless.search.loop import SearchData
 from proxyless.spaces import Space
 from proxyless.tasks import Task
 
 
-class JobBatches(Protocol):
-    """The batches of a job, each a function of its arguments alone, so that a stage can be resumed."""
-
-    def train(self, epoch: int) -> Iterable[Any]:
-        """One pass over the training samples."""
-        ...
-
-    def held_out(self, start: int) -> Iterator[Any]:
-        """Endless batches of held-out samples for architecture steps, from batch number ``start`` on."""
-        ...
-
-    def valid(self) -> Iterable[Any]:
-        """One pass over the held-out samples."""
-        ...
+class JobBatches(SearchData, Protocol):
+    """The batches of a job: those of a search and of a training, and those of the test."""
 
     def test(self) -> Iterable[Any]:
         """One pass over the test samples."""
-        ...
-
-    def steps(self) -> int:
-        """Batches of one pass over the training samples."""
         ...
 
 

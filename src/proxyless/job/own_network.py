@@ -22,7 +22,6 @@ from proxyless.modules.copying import copied
 from proxyless.spaces import PlacedOperator
 from proxyless.supernet import SharedStart, Supernet
 from proxyless.tasks import Task
-from proxyless.tasks.totals import batch_size
 
 
 class Loader(Sized, Iterable[Any], Protocol):
@@ -134,21 +133,21 @@ class Loaders:
     task: Task
     seed: int
 
-    def check(self) -> Tensor:
-        """Make sure that there are batches, and return the inputs of the first one.
+    def first(self) -> tuple[Tensor, Any]:
+        """The inputs and targets of the first batch, once it is sure that there are batches.
 
         Raises:
             ProxylessError: a loader is empty or of unknown length, or the inputs are no tensor.
         """
         for name, loader in self.splits.items():
-            if not isinstance(loader, Sized) or not len(loader):
+            if not _length(loader):
                 raise ProxylessError(f"{name}: needs a loader that knows its length and has at least one batch")
-        inputs, _ = self.task.inputs_and_targets(next(_seeded(self.train, self.seed)))
+        inputs, targets = self.task.inputs_and_targets(next(_seeded(self.train, self.seed)))
         if not isinstance(inputs, Tensor) or inputs.dim() < 2:
             raise ProxylessError(
                 f"train: the inputs of a batch must be a tensor (batch, ...), got {type(inputs).__name__}"
             )
-        return inputs
+        return inputs, targets
 
     @property
     def splits(self) -> dict[str, Loader]:
@@ -158,11 +157,6 @@ class Loaders:
     def targets(self) -> Iterator[Any]:
         """The targets of one pass over the training samples, batch by batch."""
         return (self.task.inputs_and_targets(batch)[1] for batch in _seeded(self.train, self.seed))
-
-    def count(self) -> int:
-        """Training samples, reckoned from the first batch."""
-        _, targets = self.task.inputs_and_targets(next(_seeded(self.train, self.seed)))
-        return len(self.train) * batch_size(targets)
 
     def batches(
         self, batch_size: int, seed: int, processor: torch.device, note: Callable[[str], None]
@@ -234,6 +228,14 @@ class LoaderBatches:
     def steps(self) -> int:
         """Batches of one pass over the training samples."""
         return len(self.loaders.train)
+
+
+def _length(loader: object) -> int:
+    """Batches of a pass; 0 where that is not known, as of a DataLoader over a stream."""
+    try:
+        return len(loader) if isinstance(loader, Sized) else 0
+    except TypeError:
+        return 0
 
 
 def _seeded(loader: Loader, seed: int) -> Iterator[Any]:

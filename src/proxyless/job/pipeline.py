@@ -30,6 +30,7 @@ from proxyless.job.stages.delivery import Result
 from proxyless.latency.device import Device
 from proxyless.latency.table import LatencyTable
 from proxyless.spaces import Space
+from proxyless.tasks.totals import batch_size
 
 
 def search(settings: Settings, out: Path, reporter: Reporter | None = None) -> Result:
@@ -84,10 +85,11 @@ def search_network(
             log.note(remark)
         seconds: dict[str, float] = {}
         with timed_before(seconds, "data"):
-            space = own_network(network, loaders.check())
+            inputs, targets = loaders.first()
+            space = own_network(network, inputs)
             loaders = replace(loaders, task=loaders.task.fitted(loaders.targets()))
         steps = len(loaders.train)
-        chosen = with_lengths(on_device(settings, target), loaders.count(), steps_of_epoch=steps)
+        chosen = with_lengths(on_device(settings, target), steps * batch_size(targets), steps_of_epoch=steps)
         space.resume(run)
         job = Job(chosen, loaders, loaders.task, space, target, run, log)
         return _run(job, seconds, log)

@@ -37,7 +37,7 @@ def latency_table(job: Job) -> LatencyTable | None:
     known = run.config.exists() and run.latency.exists()
     table = LatencyTable.load(run.latency) if known else measured(settings, supernet, job.space, job.target, job.log)
     table.check(supernet)
-    _check_budget(settings, table, job.log)
+    _check_budget(settings, table, job.space, job.log)
     return table
 
 
@@ -95,8 +95,9 @@ def _from_file(target: Device, supernet: Supernet, space: Space) -> LatencyTable
     return table
 
 
-def _check_budget(settings: Settings, table: LatencyTable, log: Reporter) -> None:
+def _check_budget(settings: Settings, table: LatencyTable, space: Space, log: Reporter) -> None:
     budget_ms = settings.latency
+    has_width = "width" in space.architecture({}).arguments
     smallest, largest = table.smallest(), table.largest()
     span = f"the networks of this space take {smallest:.3g} to {largest:.3g} ms on {settings.device}"
     if budget_ms is None:
@@ -105,8 +106,8 @@ def _check_budget(settings: Settings, table: LatencyTable, log: Reporter) -> Non
     if budget_ms < smallest:
         # Above the smallest by what the next measurement may differ, so that the advice holds when it is followed.
         raise ProxylessError(
-            f"--latency {budget_ms:g} cannot be met: {span}; raise it to at least {1.03 * smallest:.3g} or choose"
-            " a smaller --space-width"
+            f"--latency {budget_ms:g} cannot be met: {span}; raise it to at least {1.03 * smallest:.3g}"
+            + " or choose a smaller --space-width" * has_width
         )
     if settings.search.loss is LossForm.MUL_LOG and min(budget_ms, smallest) <= 1:
         raise ProxylessError(
@@ -115,4 +116,5 @@ def _check_budget(settings: Settings, table: LatencyTable, log: Reporter) -> Non
         )
     log.note(span)
     if budget_ms > largest:
-        log.note(f"a budget of {budget_ms:g} ms binds none of them: a larger --space-width would make use of it")
+        advice = ": a larger --space-width would make use of it" * has_width
+        log.note(f"a budget of {budget_ms:g} ms binds none of them{advice}")
