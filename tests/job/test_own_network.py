@@ -115,6 +115,7 @@ def test_another_network_in_the_folder_of_a_run_is_one_line(place, whole):
         ({"data": "digits"}, "either data= or network="),
         ({"task": "sorting"}, "no task called 'sorting'"),
         ({"latency": None}, "no latency budget"),
+        ({"training_batch_size": 8}, "setting training.batch_size has no effect"),
         ({"latency": 0.01}, "cannot be met"),
     ],
 )

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 SHORT = {"space": "space.name", "image_size": "images.size"}
 """Keywords that are not spelt as their setting, as flags of the command line are not."""
 
+OF_IMAGES = (
+    *("images.", "space.", "search.batch_size", "search.shared_start", "training.batch_size", "training.balance"),
+    *("training.cutout", "training.dropout", "training.drop_path"),
+)
+"""Beginnings of settings that are of images and search spaces, not of a network and loaders of one's own."""
+
 
 def search(
     data: str | Path | None = None,
@@ -105,7 +111,8 @@ def search(
     chosen = load_settings(config) if config is not None else Settings()
     named = {"data": None if data is None else str(data), "device": device, "latency": latency}
     given = {name: value for name, value in named.items() if value is not None}
-    chosen = chosen.replace(given | dict(settings or {}) | _dotted(more))
+    further = {**(settings or {}), **_dotted(more)}
+    chosen = chosen.replace(given | further)
     loaders = {"train": train, "valid": valid, "test": test}
     if network is None:
         needless = [name for name, value in {**loaders, "task": task}.items() if value is not None]
@@ -115,6 +122,9 @@ def search(
             return Run(pipeline.search(chosen, Path(out), reporter).run.path)
     if data is not None:
         raise ProxylessError("give either data= or network=, a module of your own, with train=, valid= and test=")
+    for name in further:
+        if name.startswith(OF_IMAGES):
+            raise ProxylessError(f"setting {name} has no effect on a network and loaders of your own: leave it away")
     found = _loaders(loaders, task, chosen)
     with shown(quiet=quiet) as reporter:
         result = pipeline.search_network(network, found, chosen, Path(out), reporter)
