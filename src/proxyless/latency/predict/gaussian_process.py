@@ -1,11 +1,11 @@
-"""What the physical model leaves unexplained: a Gaussian process over the dimensions of kernels, seen through sums.
+"""A Gaussian process over the dimensions of kernels, for what the physical model leaves unexplained.
 
-    ms(operator) = physical(operator) * (1 + relative departure),
-    relative departure = sum over amounts of share * c + sum over kernels of share * g(kernel) + noise
+    ms(operator) = physical(operator) * (1 + relative residual),
+    relative residual = sum over amounts of share * c + sum over kernels of share * g(kernel) + noise
 
-Departures ``g`` have variance 1, are alike for kernels of like dimensions and independent between kinds; the ``c`` are
-errors of the coefficients. Only sums over an operator's kernels are measured, which are Gaussian too, so nothing is
-approximated, and a whole network, a longer sum, is predicted in the same way as a block.
+The residuals ``g`` of kernels have variance 1, are alike for kernels of like dimensions, and independent between kinds.
+The ``c`` are errors of the coefficients. Only sums over the kernels of an operator are measured. Such a sum is Gaussian
+too, so nothing is approximated, and a whole network, which is a longer sum, is predicted in the same way as a block.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from proxyless.latency.predict.physical import Physical
 Array = NDArray[np.float64]
 
 COEFFICIENTS = 2.0
-"""How far coefficients may be off, compared with the departures."""
+"""Standard deviation of the errors of coefficients, as a multiple of that of the residuals of kernels."""
 
 CHANNELS = (1.5, 3.0, 6.0, 12.0)
 SIZES = (0.15, 0.3, 0.6, 1.2)
-"""Octaves over which kernels stay alike, tried: of channels; of feature map, window, stride and dilation.
+"""Octaves over which kernels stay alike, all tried: of channels; of feature map, window, stride and dilation.
 
-They differ since how well a row fills the processor's tiles changes with every pixel."""
+The second are shorter, since how well a row fills the tiles of the processor changes with every pixel."""
 
 KERNEL_DEVIATIONS = np.geomspace(0.003, 0.5, 24)
 NOISE_DEVIATIONS = np.geomspace(0.001, 0.1, 24)
-"""Standard deviations tried of departures and of noise, as shares of the latency."""
+"""Standard deviations that are tried for the residuals of kernels and for the noise, as shares of the latency."""
 
 _CHANNEL_DIMENSIONS = 3
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Operators as sums over distinct kernels.
+    """Operators, written as sums over distinct kernels.
 
     Args:
         ms: (operators,) what the physical model says.
@@ -58,7 +58,7 @@ class Sums:
 
     @classmethod
     def of(cls, operators: Sequence[Sequence[Kernel]], physical: Physical) -> Sums:
-        """``operators`` by their kernels."""
+        """Write operators, each given by its kernels, as sums."""
         distinct = list(dict.fromkeys(kernel for operator in operators for kernel in operator))
         number = {kernel: i for i, kernel in enumerate(distinct)}
         names = {name: i for i, name in enumerate(physical.coefficients)}
@@ -80,20 +80,21 @@ class Sums:
         return cls(ms, shares / whole, parts / whole, kinds, place)
 
     def row(self, index: int) -> Sums:
-        """The operator at ``index`` alone."""
+        """Return the operator at ``index`` alone."""
         used, rows = np.flatnonzero(self.shares[index]), slice(index, index + 1)
         return Sums(self.ms[rows], self.shares[rows, used], self.parts[rows], self.kinds[used], self.place[used])
 
 
 def covariance(left: Sums, right: Sums, lengths: tuple[float, float]) -> Array:
-    """Return the covariance of the relative departures of operators, (left, right), by a Matern 3/2 kernel.
-
-    The departure of a single kernel has variance 1.
+    """Compute the covariance of relative residuals, where that of one kernel has variance 1 (Matern 3/2).
 
     Args:
-        left: Operators.
-        right: Operators.
-        lengths: Octaves over which kernels stay alike, of channels and of sizes.
+        left: some operators.
+        right: some operators.
+        lengths: octaves over which kernels stay alike, of channels and of sizes.
+
+    Returns:
+        The covariance: (left operators, right operators).
     """
     linear: Array = COEFFICIENTS**2 * left.parts @ right.parts.T
     if not len(left.place) or not len(right.place):
@@ -109,11 +110,11 @@ def covariance(left: Sums, right: Sums, lengths: tuple[float, float]) -> Array:
 
 @dataclass(frozen=True)
 class Process:
-    """What is assumed of departures.
+    """What is assumed of residuals.
 
     Args:
         lengths: octaves over which kernels stay alike, of channels and of sizes.
-        scale: standard deviation of a kernel's departure, as a share of its latency.
+        scale: standard deviation of the residual of a kernel, as a share of its latency.
         noise: standard deviation of what is particular to one operator, as a share of its latency.
     """
 
@@ -124,7 +125,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Posterior:
-    """Departures given measured operators; see :func:`condition`."""
+    """The distribution of residuals, given measured operators; see :func:`condition`."""
 
     process: Process
     physical: Physical
@@ -133,24 +134,27 @@ class Posterior:
     inverse: Array
 
     def predict(self, operators: Sequence[Sequence[Kernel]]) -> tuple[Array, Array]:
-        """(ms, standard deviation in ms) of a measurement of each operator, noise included."""
+        """Predict a measurement of each operator: (ms, standard deviation in ms), noise included."""
         process, sums = self.process, Sums.of(operators, self.physical)
         between = process.scale**2 * covariance(sums, self.known, process.lengths)
         rows = (sums.row(i) for i in range(len(operators)))
         own = process.scale**2 * np.array([covariance(row, row, process.lengths)[0, 0] for row in rows])
         variance = np.maximum(own - np.einsum("ij,jk,ik->i", between, self.inverse, between), 0)
-        # A departure of nearly the whole latency is outside what was measured: still a positive time.
+        # A residual of nearly the whole latency is outside what was measured: the time stays positive.
         mean = np.maximum(1 + between @ self.weights, 0.1)
         return sums.ms * mean, sums.ms * np.sqrt(variance + process.noise**2)
 
 
 def learn(known: Sums, ms: Array, noise: Array) -> Process:
-    """Find the process under which measured latencies are the most likely.
+    """Find the process under which the measured latencies are the likeliest.
 
     Args:
-        known: The measured operators.
-        ms: Their latencies, (operators,).
-        noise: Variance of the noise of each operator in proportion to the others, around 1, (operators,).
+        known: the measured operators.
+        ms: (operators,) their latencies.
+        noise: (operators,) variance of the noise of each operator in proportion to the others, around 1.
+
+    Returns:
+        The likeliest of those tried.
     """
     white = 1 / np.sqrt(noise)
     residual = white * (ms / known.ms - 1)
@@ -168,7 +172,7 @@ def learn(known: Sums, ms: Array, noise: Array) -> Process:
 
 
 def condition(process: Process, physical: Physical, known: Sums, ms: Array, noise: Array) -> Posterior:
-    """What ``process`` says once the operators ``known`` were measured to take ``ms``, with ``noise`` as above."""
+    """Condition ``process`` on measured latencies; see :func:`learn` for ``known``, ``ms`` and ``noise``."""
     own = process.scale**2 * covariance(known, known, process.lengths)
     inverse = np.asarray(np.linalg.inv(own + np.diag(process.noise**2 * noise)), dtype=np.float64)
     return Posterior(process, physical, known, inverse @ (ms / known.ms - 1), inverse)

@@ -1,7 +1,7 @@
-"""What a runtime would launch for a module: its kernels with their dimensions, found by running the module once.
+"""Finds the kernels that a runtime would launch for a module, with their dimensions, by running the module once.
 
-The operators of a network's dimensions (paper, section 3.3: type, input and output feature map, kernel, stride) from
-any module, without tracing: every operator of one forward pass in evaluation mode is seen as PyTorch dispatches it.
+They are the features of the paper's latency model (section 3.3: type, input and output feature map, kernel, stride),
+and are found for any module without tracing: PyTorch shows every operator of one forward pass as it dispatches it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from proxyless.modules.modes import evaluation
 
 
 class Kind(StrEnum):
-    """What a kernel does, as far as runtimes have different programs for it."""
+    """What a kernel does, as far as runtimes have different implementations for it."""
 
     DENSE = "dense convolution"
     POINTWISE = "pointwise convolution"
@@ -35,7 +35,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Kernel:
-    """One launch and its dimensions.
+    """A kernel as it is launched once, with its dimensions.
 
     Feature maps of other than two spatial dimensions have them multiplied into ``width``; a matrix product of
     (batch, height, in) by (in, out) has width 1.
@@ -79,11 +79,18 @@ class Kernel:
 
 
 def kernels(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[Kernel, ...]:
-    """The kernels of one forward pass of ``module`` in evaluation mode, in the order they are run.
+    """Find the kernels of one forward pass in evaluation mode.
 
-    Runtimes fold a batch norm, an activation or an operation with a constant into the convolution or matrix product
-    that is their only source; what depends on weights alone is computed before; views cost nothing. None of these is a
-    kernel. A sum of two feature maps is one.
+    A sum of two feature maps is a kernel. Three things are none: a batch norm, an activation or an operation with a
+    constant, which runtimes fold into the convolution or matrix product that is its only source; what depends on
+    weights alone, which is computed beforehand; and a view, which costs nothing.
+
+    Args:
+        module: any module.
+        inputs: what it is run on.
+
+    Returns:
+        The kernels, in the order they are run.
     """
     with evaluation(module), torch.no_grad(), _Watcher(inputs) as watcher:
         returned = module(*inputs)
@@ -96,14 +103,14 @@ def kernels(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[Kernel, ...]:
 _VIEWS = frozenset(
     ("detach", "alias", "lift_fresh", "view", "_unsafe_view", "_reshape_alias", "unsqueeze", "squeeze", "expand")
 ) | {"clone", "contiguous"}
-"""Data stays where it is; also copies that only PyTorch's own memory layouts ask for."""
+"""Operators that leave data where it is, and copies that only the memory layouts of PyTorch need."""
 
 _NORMS = frozenset(("native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm"))
 _UNTAGGED = frozenset(("hardswish", "_prelu_kernel", "prelu"))
 """Activations that PyTorch does not list among the pointwise operators."""
 
 _SHAPE_ONLY = frozenset(("zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full"))
-"""What depends on the shape of its input alone: a constant."""
+"""Operators whose result depends on the shape of their input alone, and so is a constant."""
 
 _POOLS = ("pool", "mean", "sum", "amax", "amin", "max.dim", "min.dim")
 
@@ -162,14 +169,14 @@ class _Watcher(TorchDispatchMode):
         return result
 
     def read(self, tensor: Tensor) -> _Operation | None:
-        """The operation that made ``tensor``, which has one more reader; None for inputs and constants."""
+        """Return the operation that made ``tensor``, and note one more reader; None for inputs and constants."""
         maker = self.makers.get(id(tensor))
         if maker is not None:
             maker.readers += 1
         return maker
 
     def fused(self, operation: _Operation) -> bool:
-        """Whether it is folded into the convolution or matrix product before it, whose result nothing else reads."""
+        """Say whether it is folded into the convolution or matrix product before, whose result nothing else reads."""
         if operation.macs or len(operation.sources) != 1 or not _pointwise(operation):
             return False
         source = operation.sources[0]
@@ -229,7 +236,7 @@ def _convolution(kernel: tuple[int, ...], groups: int, channels: int) -> Kind:
 
 
 def _pool_window(operation: _Operation, size: tuple[int, int], out: tuple[int, int]) -> dict[str, Any]:
-    """Window and stride as given, or, of a pooling to a size and of a mean, as they follow from the sizes."""
+    """Return window and stride as given; for a pooling to a fixed size and a mean, as they follow from the sizes."""
     arguments = operation.arguments
     if "adaptive" not in operation.name and operation.name.startswith(("avg_pool", "max_pool")):
         window = tuple(arguments[1])
@@ -239,13 +246,13 @@ def _pool_window(operation: _Operation, size: tuple[int, int], out: tuple[int, i
 
 
 def _feature_map(shape: Sequence[int]) -> tuple[int, int, int, int]:
-    """(batch, channels, height, width) of a tensor of any number of dimensions."""
+    """Return (batch, channels, height, width) of a tensor of any number of dimensions."""
     batch, channels, height, *rest = [*shape, *[1] * max(0, 3 - len(shape))]
     return batch, channels, height, math.prod(rest)
 
 
 def _matrix(shape: Sequence[int]) -> tuple[int, int, int]:
-    """(batch, rows, columns) of a tensor of any number of dimensions."""
+    """Return (batch, rows, columns) of a tensor of any number of dimensions."""
     *batch, rows, columns = [*[1] * max(0, 2 - len(shape)), *shape]
     return math.prod(batch), rows, columns
 

@@ -1,12 +1,12 @@
-"""Latency as a continuous function of an operator's dimensions, fitted on measured operators (paper, section 3.3).
+"""A latency model: latency as a function of the dimensions of an operator, fitted on measured ones (section 3.3).
 
-Predicts operators that were never measured, of another width, image size or batch, and whole networks. Two parts: a
-physical one, time per launch, multiply-accumulate and byte (:mod:`proxyless.latency.predict.physical`), and what it
-leaves unexplained, which is alike for kernels of like dimensions (:mod:`proxyless.latency.predict.gaussian_process`).
-What a network pays for data that the caches do not hold is learnt from networks only: to predict networks, measure a
-few as well.
+It predicts operators that were never measured, of another width, image size or batch, and whole networks. It has two
+parts: a physical one of time per launch, multiply-accumulate and byte (:mod:`proxyless.latency.predict.physical`), and
+the residuals of that, which are alike for kernels of like dimensions
+(:mod:`proxyless.latency.predict.gaussian_process`). What a network pays for data that the caches do not hold is learnt
+from networks alone: to predict networks, measure a few as well.
 
-The fit takes about a second and repeats bit by bit, so what is saved are the measurements.
+The fit takes about a second and gives the same bits every time, so it is the measurements that are saved.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from proxyless.latency.timing.statistics import Interval
 from proxyless.modules.operators import example_inputs
 
 FORMAT = 1
-"""Of the files that models are written to."""
+"""Version of the format of the files that models are written to."""
 
 LEAST_OPERATORS = 10
-"""Operators that a fit needs."""
+"""How many operators a fit needs at the least."""
 
 FOLDS = 10
-"""Parts of the operators that are left out in turn to find how far predictions are off."""
+"""Into how many parts the operators are divided for cross-validation."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """An operator, or a whole network, as it was measured: what it launches, and ms with their 95 % interval."""
+    """A measured operator or whole network: what it launches, and its latency in ms with the 95 % interval."""
 
     kernels: tuple[Kernel, ...]
     ms: float
@@ -53,7 +53,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class LatencyModel:
-    """What is known of one device, with one number of threads; made by :func:`fit`.
+    """The latency model of one device with one number of threads; made by :func:`fit`.
 
     Args:
         operators: what it was fitted on.
@@ -67,11 +67,18 @@ class LatencyModel:
 
     @property
     def physical(self) -> Physical:
-        """Its coefficients in ms."""
+        """The physical part of the model, with its coefficients in ms."""
         return self.posterior.physical
 
     def predict(self, operator: Sequence[Kernel], *, level: float = 0.95) -> Interval:
-        """Ms of one call that runs ``operator``, with the interval that holds a measurement with probability ``level``.
+        """Predict the latency in ms of one call of an operator.
+
+        Args:
+            operator: its kernels.
+            level: probability with which a measurement is within the interval.
+
+        Returns:
+            The latency with its interval.
 
         Raises:
             ProxylessError: no kernel of the same kind was measured; names the kernel.
@@ -79,7 +86,7 @@ class LatencyModel:
         return self.predict_all([operator], level=level)[0]
 
     def predict_all(self, operators: Sequence[Sequence[Kernel]], *, level: float = 0.95) -> list[Interval]:
-        """:meth:`predict` of many operators, which is quicker together."""
+        """Predict many operators together, which is quicker; see :meth:`predict`."""
         kinds = _kinds([measured.kernels for measured in self.operators])
         for kernel in (kernel for operator in operators for kernel in operator):
             if kernel.kind not in kinds:
@@ -94,12 +101,12 @@ class LatencyModel:
         return [Interval(ms, low, high) for ms, low, high in rows]
 
     def table(
-        self, layout: SpaceOperators, device: Mapping[str, object], known: Mapping[str, Interval] | None = None
+        self, space: SpaceOperators, device: Mapping[str, object], known: Mapping[str, Interval] | None = None
     ) -> LatencyTable:
-        """The table of a space without correction: operators as measured where ``known``, the others predicted.
+        """Make the table of a space, without correction; operators that were not measured are predicted.
 
         Args:
-            layout: the operators of the space.
+            space: the operators of the space.
             device: as in the table, see :func:`proxyless.latency.identity.describe`.
             known: measured operators by signature.
 
@@ -107,15 +114,15 @@ class LatencyModel:
             ProxylessError: an operator cannot be predicted; names the candidate.
         """
         times = dict(known or {})
-        names = layout.names()
-        for key, operator in layout.operators.items():
+        names = space.names()
+        for key, operator in space.operators.items():
             if key in times:
                 continue
             try:
                 times[key] = self.predict(kernels(operator.module, example_inputs(operator.shapes)))
             except ProxylessError as error:
                 raise ProxylessError(f"candidate {names[key]}: {error}") from None
-        return layout.table(times, device, predicted=times.keys() - (known or {}).keys())
+        return space.table(times, device, predicted=times.keys() - (known or {}).keys())
 
     def save(self, path: str | Path) -> None:
         """Write the measurements as JSON, from which :meth:`load` makes the same model again."""
@@ -136,7 +143,7 @@ class LatencyModel:
 
 
 def measured(value: Mapping[str, Any]) -> Measured:
-    """A measured operator from the plain numbers that ``dataclasses.asdict`` makes of it.
+    """Read a measured operator from the plain numbers that ``dataclasses.asdict`` makes of it.
 
     Raises:
         ProxylessError: a number is missing, or of another kind.
@@ -169,10 +176,10 @@ def _kernel(fields: Fields) -> Kernel:
 
 
 def fit(operators: Sequence[Measured]) -> LatencyModel:
-    """The model of the device on which ``operators`` were measured.
+    """Fit the model of the device on which ``operators`` were measured.
 
     Operators that launch nothing tell nothing and are left out. Relative errors are minimised, so that small operators
-    count as much as large ones. Intervals are stretched until they hold for operators that were left out of the fit.
+    count as much as large ones. Intervals are made as wide as cross-validation shows to be right.
 
     Raises:
         ProxylessError: fewer than :data:`LEAST_OPERATORS` operators, or one without a positive latency.
@@ -201,7 +208,7 @@ def fit(operators: Sequence[Measured]) -> LatencyModel:
 def _left_out_errors(
     operators: Sequence[Measured], process: Process, physical: Physical, ms: Array, noise: Array
 ) -> Array:
-    """Errors of operators left out of the fit, in the standard deviations that the fit gives them, ascending."""
+    """Return the errors of cross-validation, in the standard deviations that each fit gives them, ascending."""
     found = []
     parts = np.random.default_rng(0).permutation(len(operators)) % FOLDS
     for part in range(FOLDS):

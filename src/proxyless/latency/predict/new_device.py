@@ -1,16 +1,18 @@
-"""A latency table for a new device from known tables of its space and a few whole networks timed on the new device.
+"""Makes a latency table for a new device from tables of other devices and a few whole networks timed on the new one.
 
 The cost is linear in the gates (paper, section 3.3), so the new table is a linear regression on the gate vector. A few
 timings do not determine its hundred-odd entries; the known tables say what to expect of the rest:
 
     ms(network) / mean ms = m + beta * z_k(network) + r(network) + noise
 
-``z_k`` is a known table, freed of its fixed part and scaled to unit spread; ``m`` and ``beta`` are its intercept and
-scale on the new device. ``r`` is what is particular to the new device: a table drawn from a normal distribution whose
-covariance is learnt from how the known tables differ from one another, or, of one table, from the size of its entries.
-Which ``k``, which covariance, how large ``r`` and how large the noise: none is picked. The posterior is averaged over a
-grid of all of them, each weighted by its marginal likelihood on the timings. With many timings the prior washes out,
-and the noise, rounding to whole ms included, is estimated along the way.
+``z_k`` is a known table without its fixed part, scaled to unit spread; ``m`` and ``beta`` are its intercept and scale
+on the new device. ``r`` is what is particular to the new device: a table drawn from a normal distribution. Its
+covariance is learnt from how the known tables differ from one another, or, if there is only one, from the size of its
+entries.
+
+No single ``k``, covariance, size of ``r`` or size of the noise is picked. The posterior is averaged over a grid of all
+of them, each weighted by its marginal likelihood on the timings. With many timings the prior no longer matters, and the
+noise, rounding to whole ms included, is estimated at the same time.
 """
 
 from __future__ import annotations
@@ -29,22 +31,22 @@ from proxyless.errors import ProxylessError
 Array = NDArray[np.float64]
 
 NOISE_DEVIATIONS = np.geomspace(0.0005, 0.5, 22)
-"""Standard deviations tried for the noise, as shares of the mean latency."""
+"""Standard deviations that are tried for the noise, as shares of the mean latency."""
 
 DEVICE_DEVIATIONS = np.geomspace(0.001, 0.5, 12)
-"""Standard deviations tried for what is particular to the new device, as shares of the mean latency."""
+"""Standard deviations that are tried for what is particular to the new device, as shares of the mean latency."""
 
 SCALE_SPREAD = (0.2, 0.5)
-"""How far a new device's relative spread may be from a known one's, as a share: at least; where only one is known."""
+"""How far the relative spread of a new device may be from a known one, as a share: at least, and if one is known."""
 
 FREEDOM = 4.0
-"""Degrees of freedom of the noise: how much heavier its tails are than normal ones."""
+"""Degrees of freedom of the noise, whose distribution is Student's t: fewer mean heavier tails."""
 
 ROUNDS = 3
-"""Of weighting the timings."""
+"""How often the timings are weighted anew."""
 
 KEPT = 0.9
-"""Share of the posterior weight whose models stand for all in the uncertainty; the mean is of all of them."""
+"""The uncertainty is computed from the models that have this share of the posterior weight; the mean from all."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,13 @@ class Adapted:
     covariance: Array = field(repr=False, compare=False)
 
     def std_ms(self, path: Sequence[int]) -> float:
-        """Standard deviation of one timing of a network around what the table predicts, noise included, in ms."""
+        """Return the standard deviation in ms of one timing of a network around its prediction, noise included."""
         gates = np.concatenate([[1.0], gate_vectors([path], self.counts)[0]])
         return math.sqrt(max(float(gates @ self.covariance @ gates), 0.0) + self.noise_ms**2)
 
 
 def adapt(known: Sequence[Cost], paths: Sequence[Sequence[int]], measured_ms: Sequence[float]) -> Adapted:
-    """The table of a new device.
+    """Make the table of a new device.
 
     Args:
         known: one or more tables of the space, of other devices. Any unit will do, even MACs: scales are fitted.
@@ -100,7 +102,15 @@ def adapt(known: Sequence[Cost], paths: Sequence[Sequence[int]], measured_ms: Se
 
 
 def gate_vectors(paths: Sequence[Sequence[int]], counts: Sequence[int]) -> Array:
-    """Gates of each path, centred by choice: (paths, sum of counts), 1 - 1/count where taken and -1/count elsewhere."""
+    """Return the gates of each path, centred by choice.
+
+    Args:
+        paths: the candidate taken at each choice.
+        counts: number of candidates of each choice.
+
+    Returns:
+        (paths, sum of counts): 1 - 1/count for a candidate that is taken, and -1/count for others.
+    """
     starts = np.cumsum([0, *counts[:-1]])
     gates = np.tile(np.repeat([-1 / count for count in counts], counts), (len(paths), 1))
     for row, path in zip(gates, paths, strict=True):
@@ -142,13 +152,13 @@ def _entries(cost: Cost) -> Array:
 
 
 def _means(values: Array, counts: Sequence[int]) -> Array:
-    """Mean over the candidates of each choice, along the last axis: (..., choices)."""
+    """Average over the candidates of each choice, along the last axis: (..., choices)."""
     means: Array = np.add.reduceat(values, np.cumsum([0, *counts[:-1]]), axis=-1) / np.array(counts)
     return means
 
 
 def _directions(known: Sequence[Cost], counts: Sequence[int]) -> tuple[Array, Array]:
-    """Known tables without their means, at unit spread over random networks: (known, entries); and their own spreads.
+    """Centre the known tables by choice and scale them to unit spread: (known, entries); also return their spreads.
 
     A spread is the standard deviation over random networks as a share of their mean.
     """
@@ -164,13 +174,14 @@ def _directions(known: Sequence[Cost], counts: Sequence[int]) -> tuple[Array, Ar
 
 
 def _covariances(known: Sequence[Cost], directions: Array, counts: Sequence[int]) -> list[Array]:
-    """Covariances that ``r`` may have, each at unit spread over random networks: (entries, entries).
+    """Return the covariances that are tried for ``r``, each at unit spread over random networks: (entries, entries).
 
-    Three ideas of how a device departs from the known ones: each entry by itself; also all entries of one candidate
-    together (a kernel size that is slow everywhere); also along the directions in which the known ones differ.
+    They are three ideas of how a device differs from the known ones: each entry by itself; also all entries of one
+    candidate together (a kernel size that is slow everywhere); also along the directions in which the known ones
+    differ.
     """
-    departures = directions - directions.mean(axis=0) if len(directions) > 1 else directions
-    squares = np.mean(departures**2, axis=0)
+    differences = directions - directions.mean(axis=0) if len(directions) > 1 else directions
+    squares = np.mean(differences**2, axis=0)
     if not squares.any():  # known tables that are one another's multiples differ in nothing to learn from
         squares = np.mean(directions**2, axis=0)
     # An entry in which the few known devices happen to agree is not known for certain.
@@ -179,13 +190,13 @@ def _covariances(known: Sequence[Cost], directions: Array, counts: Sequence[int]
     shared = np.array([[name == other for name in names] for other in dict.fromkeys(names)]) * size
     entry = _unit_spread(np.diag(size), counts)
     found = [entry, (entry + _unit_spread(shared, counts)) / 2]
-    if len(directions) > 2 and departures.any():
-        found.append((entry + _unit_spread(departures, counts)) / 2)
+    if len(directions) > 2 and differences.any():
+        found.append((entry + _unit_spread(differences, counts)) / 2)
     return found
 
 
 def _unit_spread(vectors: Array, counts: Sequence[int]) -> Array:
-    """Covariance of a sum of ``vectors`` (any, entries) with random coefficients, centred by choice and scaled."""
+    """Return the covariance of a random sum of ``vectors`` (any, entries), centred by choice, at unit spread."""
     centred = vectors - np.repeat(_means(vectors, counts), counts, axis=-1)
     covariance: Array = centred.T @ centred / _means(centred**2, counts).sum()
     return covariance
@@ -193,7 +204,7 @@ def _unit_spread(vectors: Array, counts: Sequence[int]) -> Array:
 
 @dataclass(frozen=True)
 class _Posterior:
-    """In units of the mean latency: (mean, entries), their covariance, noise, and the weight of each known table."""
+    """(mean, entries) in units of the mean latency, their covariance, noise, and the weight of each known table."""
 
     mean: Array
     covariance: Array
@@ -234,14 +245,14 @@ _NOISE2, _DEVICE2 = (grid.ravel() for grid in np.meshgrid(NOISE_DEVIATIONS**2, D
 
 
 def _fit(rows: Array, count: int, directions: Array, spreads: Array, prior: Array) -> _Fits:
-    """Fit each model of the grid in closed form.
+    """Compute the posterior of each model of the grid, in closed form.
 
     Args:
         rows: (timing, one, gates) of the networks, or fewer rows with the same inner products.
-        count: Number of networks.
-        directions: (known, entries).
-        spreads: (known,).
-        prior: (entries, entries).
+        count: number of networks.
+        directions: (known, entries) known tables at unit spread.
+        spreads: (known,) their own spreads.
+        prior: (entries, entries) covariance of ``r``.
     """
     gates = rows[:, 2:]
     power, basis = np.linalg.eigh(gates @ prior @ gates.T)
@@ -287,7 +298,7 @@ def _fit(rows: Array, count: int, directions: Array, spreads: Array, prior: Arra
 
 
 def _robust(gates: Array, times: Array, directions: Array, spreads: Array, priors: Sequence[Array]) -> _Posterior:
-    """The posterior under noise of Student's t, found by weighting each timing by how well it agrees with the rest.
+    """Find the posterior under noise of Student's t, by weighting each timing by how well it agrees with the rest.
 
     Clocks are disturbed in one direction and at times badly; under normal noise a single such timing of ten would
     move every entry.
@@ -303,7 +314,7 @@ def _robust(gates: Array, times: Array, directions: Array, spreads: Array, prior
 
 
 def _average(rows: Array, directions: Array, spreads: Array, priors: Sequence[Array]) -> _Posterior:
-    """The posterior over all models: its mean is a table again, and its variance that within and among them."""
+    """Average over all models: the mean is a table again, the variance is that within them and among them."""
     count, size = rows.shape[0], rows.shape[1] - 1
     if count > rows.shape[1]:
         rows = np.asarray(np.linalg.qr(rows, mode="r"))  # the same inner products in fewer rows
@@ -345,14 +356,14 @@ def _average(rows: Array, directions: Array, spreads: Array, priors: Sequence[Ar
 
 
 def _heaviest(weights: Array) -> NDArray[np.bool_]:
-    """Which models hold KEPT of the weight between them."""
+    """Say which models, the heaviest first, have the share KEPT of the weight together."""
     ordered = np.sort(weights, axis=None)[::-1]
     count = int(np.searchsorted(np.cumsum(ordered), KEPT))
     return weights >= ordered[min(count, len(ordered) - 1)]
 
 
 def _table(known: Sequence[Cost], counts: Sequence[int], mean: Array, weights: Array) -> CostTable:
-    """Mean latency and centred entries as a fixed part and entries.
+    """Turn the mean latency and the centred entries into a fixed part and entries.
 
     Timings of whole networks cannot tell the fixed part from what all candidates of a choice have in common. So the
     candidate that the known tables call cheapest keeps its share of the mean latency, and a Zero of 0 ms stays one.

@@ -1,11 +1,12 @@
-"""Latency of a kernel from what it computes and moves: time per launch, multiply-accumulate and byte.
+"""Latency of a kernel as a linear function of what it computes and moves: launches, multiply-accumulates, bytes.
 
-    ms = sum of coefficient * amount,   coefficients at least 0, of each kind of kernel its own
+    ms = sum of coefficient * amount,   with coefficients of at least 0 for each kind of kernel
 
 The amounts are those that a processor with vector registers pays for. Channels count in whole vectors, so that 17
-channels take as long as 32 where a vector holds 16. A row of outputs is computed in tiles that fill the registers; what
-is left of it is done one by one. An operator that is called again and again finds its data in the caches; a whole
-network does not hold all of it there. Vector, tile and cache are properties of the device, found by trying.
+channels take as long as 32 if a vector holds 16. A row of outputs is computed in tiles that fill the registers, and
+what is left of it one by one. An operator that is called again and again finds its data in the caches, whereas the data
+of a whole network does not fit in there. The sizes of vector, tile and cache belong to the device, and are found by
+trying.
 """
 
 from __future__ import annotations
@@ -22,32 +23,32 @@ from proxyless.latency.predict.kernels import Kernel, Kind
 Array = NDArray[np.float64]
 
 VECTORS = (1, 4, 8, 16, 32, 64)
-"""Channels of a vector tried."""
+"""Sizes of a vector that are tried, in channels."""
 
 TILES = (1, 2, 3, 4, 5, 6, 7, 8, 12)
-"""Outputs of a tile tried."""
+"""Sizes of a tile that are tried, in outputs."""
 
 CACHES = tuple(2**power for power in range(20, 26))
-"""Bytes of caches tried, 1 to 32 MiB."""
+"""Sizes of the cache that are tried, in bytes: 1 to 32 MiB."""
 
 PRIOR = 0.06
-"""Noise as a share of the latency, divided by the share of it that an amount is expected to take at most."""
+"""Strength of the ridge: noise as a share of the latency, divided by the largest share expected of an amount."""
 
 FLOOR = 1e-4
-"""Share of the latency that an amount takes at the least where there is most of it: nothing is free."""
+"""Every amount takes at least this share of the latency of the operator that has most of it: nothing is free."""
 
 CALL = "call"
 """The amount that is 1 for a whole operator, however many kernels it has."""
 
 SPILLED = "bytes beyond the cache"
-"""Weights and outputs of a whole operator that the caches do not hold from one call to the next."""
+"""The amount of bytes of weights and outputs of a whole operator that exceed the cache."""
 
 _CONVOLUTIONS = (Kind.DENSE, Kind.POINTWISE, Kind.DEPTHWISE, Kind.GROUPED)
 
 
 @dataclass(frozen=True)
 class Physical:
-    """Coefficients of one device.
+    """The physical model of one device.
 
     Args:
         vector: channels of a vector.
@@ -62,15 +63,15 @@ class Physical:
     coefficients: dict[str, float]
 
     def parts_ms(self, kernel: Kernel) -> dict[str, float]:
-        """Ms that each amount of ``kernel`` takes; amounts that nothing measured had any of are left out."""
+        """Return the ms of each amount of a kernel, without amounts that nothing measured had any of."""
         return self._priced(amounts(kernel, self.vector, self.tile))
 
     def call_parts_ms(self, operator: Sequence[Kernel]) -> dict[str, float]:
-        """Ms that each amount takes that an operator has as a whole."""
+        """Return the ms of each amount that an operator has as a whole."""
         return self._priced(call_amounts(operator, self.cache))
 
     def ms(self, operator: Sequence[Kernel]) -> float:
-        """Ms of one call that runs these kernels."""
+        """Predict the ms of one call of an operator, given by its kernels."""
         kernels = sum(sum(self.parts_ms(kernel).values()) for kernel in operator)
         return kernels + sum(self.call_parts_ms(operator).values())
 
@@ -79,13 +80,13 @@ class Physical:
 
 
 def call_amounts(operator: Sequence[Kernel], cache: int) -> dict[str, float]:
-    """What an operator has as a whole: one call, and bytes that the caches do not hold."""
+    """Return the amounts that an operator has as a whole: one call, and bytes beyond the cache."""
     touched = sum(kernel.weight_bytes + kernel.output_bytes for kernel in operator)
     return {CALL: 1.0, SPILLED: max(0, touched - cache)}
 
 
 def amounts(kernel: Kernel, vector: int, tile: int) -> dict[str, float]:
-    """What ``kernel`` does, by name of the coefficient: launches, multiply-accumulates and elements moved.
+    """Return the amounts of a kernel, by name of the coefficient: launches, multiply-accumulates, elements moved.
 
     Launches are counted twice, for the device as a whole and for the kind of kernel, so that none is taken to be free.
     """
@@ -127,7 +128,7 @@ def _padded(channels: float, vector: int) -> float:
 
 
 def _left_over(kernel: Kernel, tile: int) -> float:
-    """Share of the outputs that are in no full tile.
+    """Return the share of the outputs that are in no full tile.
 
     A pointwise convolution goes through the feature map as through one row. Otherwise tiles hold outputs whose windows
     lie within the input's row.
@@ -145,12 +146,15 @@ def _left_over(kernel: Kernel, tile: int) -> float:
 
 
 def fit_physical(operators: Sequence[Sequence[Kernel]], ms: Array, *, like: Physical | None = None) -> Physical:
-    """Find the device with the least squares of relative errors.
+    """Fit the model with the least squares of relative errors.
 
     Args:
-        operators: The kernels of each operator.
-        ms: Their latencies, (operators,).
-        like: A device whose vector, tile and cache are kept.
+        operators: kernels of each measured operator.
+        ms: (operators,) their latencies.
+        like: a model whose sizes of vector, tile and cache are kept; all are tried by default.
+
+    Returns:
+        The model.
     """
     if like is not None:
         return _fitted(operators, ms, like.vector, like.tile, like.cache)[1]
@@ -166,7 +170,7 @@ def _error(fitted: tuple[float, Physical]) -> float:
 def _fitted(
     operators: Sequence[Sequence[Kernel]], ms: Array, vector: int, tile: int, cache: int
 ) -> tuple[float, Physical]:
-    """(error, device) with non-negative coefficients."""
+    """Fit coefficients of at least 0 for given sizes: (error, model)."""
     from scipy.optimize import nnls
 
     rows = [_total(operator, vector, tile, cache) for operator in operators]
@@ -181,7 +185,7 @@ def _fitted(
 
 
 def _total(operator: Sequence[Kernel], vector: int, tile: int, cache: int) -> dict[str, float]:
-    """The amounts of all kernels of an operator together, and those it has as a whole."""
+    """Return the amounts of all kernels of an operator together, and those it has as a whole."""
     found = call_amounts(operator, cache)
     for kernel in operator:
         for name, value in amounts(kernel, vector, tile).items():
@@ -190,7 +194,7 @@ def _total(operator: Sequence[Kernel], vector: int, tile: int, cache: int) -> di
 
 
 def typical(operators: Sequence[Sequence[Kernel]]) -> Physical:
-    """A guess before anything was measured: what takes most of the time of ``operators`` on a usual processor."""
+    """Guess a model before anything was measured: what takes most time on a usual processor."""
     usual = {CALL: 1e-3, "launch": 1e-3, "macs": 1e-8, "input": 2e-8, "output": 2e-8, "window": 2e-8}
     names = {name for operator in operators for name in _total(operator, 16, 1, CACHES[-1])}
     return Physical(16, 1, CACHES[-1], {name: usual.get(name.split(": ")[-1], 0.0) for name in sorted(names)})

@@ -1,4 +1,4 @@
-"""A space of which only a part is measured: which operators tell the most, and the table once those are known."""
+"""Chooses the operators of a space that tell most about the others, and makes a table when only those were measured."""
 
 from __future__ import annotations
 
@@ -18,40 +18,39 @@ from proxyless.latency.timing.statistics import Interval
 from proxyless.modules.operators import example_inputs
 
 LENGTHS = (6.0, 0.3)
-"""Octaves over which kernels are taken to be alike, of channels and of sizes, before anything was measured."""
+"""Octaves over which kernels are assumed to be alike before anything was measured: of channels, and of sizes."""
 
 MEASURING_DEVIATION = 0.05
-"""Standard deviation of what one measurement leaves open, in proportion to a kernel's departure."""
+"""Standard deviation of one measurement, as a share of that of the residual of a kernel."""
 
 
-def choose_operators(layout: SpaceOperators, share: float, seed: int) -> list[str]:
-    """Choose the operators to measure, the most telling first.
+def choose_operators(space: SpaceOperators, share: float, seed: int) -> list[str]:
+    """Choose the operators to measure, those that tell most about the others first.
 
-    Each of them is the one that the model would know least about after those before it were measured. So they spread
-    over kinds of kernels, windows, expansions and sizes. Every kind is among them, and enough of them to fit the model;
-    if there are fewer than that, all are chosen.
+    Each is the one that the model would know least about after those before it were measured, which spreads them over
+    kinds of kernels, windows, expansions and sizes. Every kind is among them, and there are enough for a fit.
 
     Args:
-        layout: The operators of a space.
-        share: How many of them, rounded up, above 0 and at most 1.
-        seed: Chooses between operators that tell about as much.
+        space: the operators of the space.
+        share: of all operators, rounded up.
+        seed: decides between operators that tell about as much.
 
     Returns:
-        Their signatures.
+        The signatures of the chosen operators; of all, where there are too few for a fit.
 
     Raises:
         ProxylessError: the share is not above 0 and at most 1.
     """
     if not 0 < share <= 1:
         raise ProxylessError(f"the share of operators to measure must be above 0 and at most 1, got {share:g}")
-    names = list(layout.operators)
-    found = [kernels(operator.module, example_inputs(operator.shapes)) for operator in layout.operators.values()]
+    names = list(space.operators)
+    found = [kernels(operator.module, example_inputs(operator.shapes)) for operator in space.operators.values()]
     count = min(len(names), max(LEAST_OPERATORS, math.ceil(share * len(names))))
     return [names[i] for i in most_telling(found, count, seed)]
 
 
 def most_telling(operators: Sequence[Sequence[Kernel]], count: int, seed: int) -> list[int]:
-    """Indices of ``count`` operators, or as many more as it takes to have each kind of kernel, see :func:`choose`."""
+    """Choose ``count`` operators by index, or more to have every kind of kernel; see :func:`choose_operators`."""
     sums = Sums.of(operators, typical(operators))
     uncertainty = covariance(sums, sums, LENGTHS)
     jitter = 1 + 0.01 * np.random.default_rng(seed).random(len(operators))
@@ -70,21 +69,21 @@ def most_telling(operators: Sequence[Sequence[Kernel]], count: int, seed: int) -
     return taken
 
 
-def complete_table(layout: SpaceOperators, known: Mapping[str, Interval], device: Mapping[str, object]) -> LatencyTable:
-    """Make the table of a space, without correction, from some of its operators.
+def complete_table(space: SpaceOperators, known: Mapping[str, Interval], device: Mapping[str, object]) -> LatencyTable:
+    """Make the table of a space, without correction, of whose operators only a part was measured.
 
     Args:
-        layout: The operators of the space.
-        known: Measured operators by signature; those of the space that are missing are predicted from the others.
-        device: As in the table.
+        space: the operators of the space.
+        known: measured operators by signature; the others are predicted from those of them that the space has.
+        device: as in the table.
 
     Raises:
         ProxylessError: too few are known, or an operator cannot be predicted; names the candidate.
     """
-    if all(key in known for key in layout.operators):
-        return layout.table(known, device)
+    if all(key in known for key in space.operators):
+        return space.table(known, device)
     measured = [
         Measured(kernels(operator.module, example_inputs(operator.shapes)), time.ms, time.low_ms, time.high_ms)
-        for operator, time in ((layout.operators[key], time) for key, time in known.items() if key in layout.operators)
+        for operator, time in ((space.operators[key], time) for key, time in known.items() if key in space.operators)
     ]
-    return fit(measured).table(layout, device, known)
+    return fit(measured).table(space, device, known)

@@ -1,4 +1,4 @@
-"""Latency tables of devices that others have measured, as data with their source: no such device is needed to use them.
+"""Latency tables of devices that others have measured, as data with their source; the devices are not needed.
 
 They are of the paper's ImageNet space (section 4.2 there), that is of the ``mobilenet`` space at 224 px and width 1.0,
 and end in the same kind of table as a count of MACs does.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NAMES = ("pixel1", "pixel1-tunas")
 CLASSES = 1000
-"""Both tables are of networks with this many classes."""
+"""How many classes the networks of both tables have."""
 
 
 class Operator(Protocol):
@@ -68,12 +68,12 @@ class Published:
 
 
 def names() -> tuple[str, ...]:
-    """The tables there are."""
+    """Return the names of all tables."""
     return NAMES
 
 
 def describe(name: str) -> Published:
-    """Device, source and licence of a table.
+    """Return device, source and licence of a table.
 
     Raises:
         ProxylessError: there is no such table.
@@ -83,7 +83,7 @@ def describe(name: str) -> Published:
 
 
 def table(name: str, space: SpaceOfOperators) -> CostTable:
-    """The cost in ms of the networks of ``space`` on a device that others have measured.
+    """Make the cost in ms of the networks of ``space`` on a device that others have measured.
 
     The base is everything that every network contains, the entries are those of the choices of the space, in order,
     with 0 ms for Zero. A classifier of fewer classes counts like one of 1,000: at most 0.31 ms too much on ``pixel1``.
@@ -119,11 +119,11 @@ def table(name: str, space: SpaceOfOperators) -> CostTable:
 
 
 _FIXED = {"first": "k3_e1"}
-"""The candidate that stands at a place where there is no choice."""
+"""The candidate at a place where there is no choice."""
 
 
 def _find(known: list[dict[str, Any]], operator: Operator) -> Mapping[str, float]:
-    """Ms by candidate of ``operator``; an entry without a place is of every operator with its shapes."""
+    """Find the ms of ``operator`` by candidate; an entry without a place is of every operator with its shapes."""
     output = operator.output
     if operator.place == "classifier":
         output = str(max(int(output), CLASSES))

@@ -1,4 +1,4 @@
-"""Which NVIDIA GPUs this process may use, asked of the driver: quick, and without any of the programs that use them."""
+"""Asks the driver which NVIDIA GPUs this process may use: quickly, and without any of the programs that use them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 
 @lru_cache
 def names() -> tuple[str, ...]:
-    """Names of the GPUs that CUDA_VISIBLE_DEVICES does not hide, the first first; empty without a driver."""
+    """Return the names of the GPUs that CUDA_VISIBLE_DEVICES does not hide, in order; none without a driver."""
     try:
         cuda = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:

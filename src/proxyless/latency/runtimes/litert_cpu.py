@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class LiteRTCpu:
-    """Runs a module as a LiteRT model in float32 or, with weights and activations quantised after training, in int8.
+    """Runs a module as a LiteRT model, in float32 or, with weights and activations quantised after training, in int8.
 
-    Images and feature maps enter and leave channels last, as LiteRT stores them: a candidate measured alone then has
-    none of the transpositions that it would not have inside a network either. In int8 the ranges of the activations are
-    those on the example inputs: enough for a time, not for accuracy.
+    Images and feature maps enter and leave channels last, as LiteRT stores them. So a candidate that is measured alone
+    has no transpositions, just as inside a network. In int8 the ranges of the activations are those on the example
+    inputs, which is enough for a time, but not for accuracy.
     """
 
     format = Format.TFLITE

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class OnnxRuntimeCpu:
     """Runs a module as ONNX with the CPU provider and a fixed number of threads.
 
-    In int8 the ranges of the activations are those on the example inputs: enough for a time, not for accuracy. Inputs
-    and outputs stay float32, so that a candidate measured alone has a conversion on either side.
+    In int8 the ranges of the activations are those on the example inputs, which is enough for a time, but not for
+    accuracy. Inputs and outputs stay float32, so that a candidate that is measured alone converts them on either side.
     """
 
     format = Format.ONNX

@@ -23,8 +23,9 @@ from proxyless.machine.onnx_runtime import CPU, Provider, import_onnxruntime, op
 class OnnxRuntimeCuda:
     """Runs a module as ONNX on the first GPU that is visible, in float32 or float16.
 
-    Inputs and outputs stay in the GPU's memory, so that no copies between host and GPU are timed. A run returns when
-    the GPU has finished, so the clock of the host is right. In float32 ONNX Runtime's own default decides about TF32.
+    Inputs and outputs stay in the memory of the GPU, so that no copies between host and GPU are timed. A run returns
+    when the GPU has finished, so the clock of the host is right. In float32 the default of ONNX Runtime decides about
+    TF32.
     """
 
     format = Format.ONNX
@@ -50,11 +51,11 @@ class OnnxRuntimeCuda:
             return self._bound(model.read_bytes(), inputs, device)
 
     def providers(self, device: Device) -> list[tuple[str, dict[str, str]]]:
-        """The execution providers with their options, by preference."""
+        """Return the execution providers with their options, by preference."""
         return [(self.provider, {"device_id": "0", "cudnn_conv_algo_search": "EXHAUSTIVE"})]
 
     def converted(self, model: bytes, device: Device) -> bytes:
-        """``model`` in the precision of ``device``, inputs and outputs included."""
+        """Convert a model to the precision of ``device``, inputs and outputs included."""
         return half(model) if device.precision is Precision.FLOAT16 else model
 
     def _bound(self, model: bytes, inputs: Sequence[NDArray[np.float32]], device: Device) -> _Bound:
@@ -66,7 +67,7 @@ class OnnxRuntimeCuda:
 
 
 class OnnxRuntimeTensorRT(OnnxRuntimeCuda):
-    """The same with TensorRT, which builds an engine for every module: seconds each, and a minute for a network."""
+    """Runs a module as ONNX with TensorRT, which builds an engine for it: in seconds, or a minute for a network."""
 
     provider = "TensorrtExecutionProvider"
 
@@ -87,7 +88,7 @@ class OnnxRuntimeTensorRT(OnnxRuntimeCuda):
 
 
 class _Bound:
-    """A session with its inputs in the GPU's memory, and outputs that are written to the same place every time."""
+    """A session with its inputs in the memory of the GPU, which writes its outputs to the same place every time."""
 
     def __init__(self, session: Any, inputs: Sequence[NDArray[np.float32]], memory: str = "cuda") -> None:
         onnxruntime = import_onnxruntime()
@@ -125,7 +126,7 @@ def _title(device: Device) -> str:
 
 
 def half(model: bytes) -> bytes:
-    """The ONNX ``model`` with weights, activations, inputs and outputs in float16."""
+    """Convert an ONNX model so that weights, activations, inputs and outputs are float16."""
     import onnx
 
     convert = import_onnxruntime("onnxruntime.transformers.float16").convert_float_to_float16

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class OpenVinoCpu:
-    """Runs a module as ONNX with the CPU plugin: one inference at a time, set for latency.
+    """Runs a module as ONNX with the CPU plugin, one inference at a time, tuned for latency.
 
-    The precision is pinned to float32. Left to itself OpenVINO computes float32 networks in bfloat16 on processors that
-    have it, so that the name of the device would not say what was measured.
+    The precision is fixed to float32. By default OpenVINO computes float32 networks in bfloat16 on processors that have
+    it, and then the name of the device would not say what was measured.
     """
 
     format = Format.ONNX

@@ -1,4 +1,4 @@
-"""PyTorch itself on the CPU: module by module, or compiled by torch.compile."""
+"""PyTorch itself on the CPU, module by module, or compiled by torch.compile."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Run = Callable[..., Any]
 class TorchCpu:
     """Runs a module as PyTorch does, in evaluation mode and channels last.
 
-    Channels last because depthwise convolutions, and with them whole networks, are quicker so.
+    Channels last makes depthwise convolutions quicker, and with them whole networks.
     """
 
     format = Format.MODULE
@@ -51,8 +51,8 @@ class TorchCpu:
 class TorchCompiled(TorchCpu):
     """Runs a module as compiled by torch.compile, with its weights frozen so that norms are folded into convolutions.
 
-    Compiling takes far longer than any other conversion here, for whole networks above all: fewer of them
-    (``measure.networks``) save most of it.
+    Compiling takes far longer than any other conversion here, above all that of whole networks: with fewer of them
+    (``measure.networks``) most of that time is saved.
     """
 
     def version(self) -> str:
@@ -93,7 +93,7 @@ class _Called:
 
     @contextmanager
     def _ready(self) -> Iterator[None]:
-        """PyTorch with the device's threads and no gradients, the way it was compiled: otherwise it would be again."""
+        """Give PyTorch the threads of the device and no gradients, as when it compiled: else it would compile again."""
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
@@ -104,12 +104,12 @@ class _Called:
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """Images and feature maps stored channels last, other tensors as they are."""
+    """Store images and feature maps channels last; other tensors stay as they are."""
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
 def as_arrays(result: Any) -> list[NDArray[Any]]:
-    """What a module returned, one tensor or several, as arrays on the host, in their own precision."""
+    """Turn what a module returned, one tensor or several, into arrays on the host, in their own precision."""
     tensors = [result] if isinstance(result, Tensor) else list(result)
     return [tensor.detach().cpu().contiguous().numpy() for tensor in tensors]
 
@@ -118,10 +118,11 @@ _NUMBERS = itertools.count()
 
 
 def _apart(module: nn.Module) -> Run:
-    """``module`` as a function with a code object of its own.
+    """Make ``module`` a function with a code object of its own.
 
-    What is compiled is kept with the code it was compiled from. All modules of one class share their code: from the
-    ninth on PyTorch would no longer compile them but say nothing, and every call would look through the earlier ones.
+    PyTorch keeps what it has compiled with the code it was compiled from, and all modules of one class share their
+    code. From the ninth module on it would silently no longer compile them, and every call would search the earlier
+    ones.
     """
 
     def run(*inputs: Tensor) -> Any:
@@ -132,14 +133,14 @@ def _apart(module: nn.Module) -> Run:
 
 
 def _compiler() -> str:
-    """The C++ compiler that torch.compile takes by default."""
+    """Name the C++ compiler that torch.compile takes by default."""
     usual = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
     return os.environ.get("CXX", usual)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No warnings, and no messages of Python's loggers."""
+    """Suppress warnings, and messages of Python's loggers."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

@@ -1,4 +1,4 @@
-"""PyTorch itself on an NVIDIA GPU: kernel by kernel, or recorded once as a CUDA graph and replayed."""
+"""PyTorch itself on an NVIDIA GPU, kernel by kernel, or recorded once as a CUDA graph and replayed."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ from proxyless.modules.copying import copied
 
 DTYPES = {Precision.FLOAT32: torch.float32, Precision.FLOAT16: torch.float16}
 WARM_UP = 3
-"""Runs before a graph is recorded, in which cuDNN chooses its algorithms and memory is taken."""
+"""How often a module runs before its graph is recorded, so that cuDNN has chosen its algorithms and taken memory."""
 
 
 class TorchCuda:
     """Runs a module on the first GPU that is visible, in evaluation mode and channels last, in float32 or float16.
 
-    Each inference starts on an idle GPU and is timed between two CUDA events, so that the time in which the host hands
-    over its kernels counts, and copies between host and GPU do not. In float32 PyTorch's own default decides about
-    TF32.
+    Each inference starts on an idle GPU and is timed between two CUDA events: the time in which the host launches the
+    kernels counts, copies between host and GPU do not. In float32 the default of PyTorch decides about TF32.
     """
 
     format = Format.MODULE
@@ -56,7 +55,7 @@ class TorchCuda:
 
 
 class TorchCudaGraph(TorchCuda):
-    """The same, its kernels recorded as a CUDA graph, which the host starts by one call: what a GPU takes at least."""
+    """Runs a module as a CUDA graph of its kernels, which the host starts by one call: the least that a GPU takes."""
 
     def _made(self, network: nn.Module, inputs: Sequence[Tensor]) -> _OnGpu:
         graph = torch.cuda.CUDAGraph()
@@ -104,13 +103,13 @@ class _OnGpu:
 
 
 def _moved(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """``x`` on the GPU, channels last; in ``dtype`` unless it holds integers."""
+    """Move ``x`` to the GPU, channels last; convert it to ``dtype`` unless it holds integers."""
     return channels_last(x.to("cuda", dtype if x.is_floating_point() else x.dtype))
 
 
 @contextmanager
 def _tuned() -> Iterator[None]:
-    """No gradients, and cuDNN trying its algorithms the first time it meets a shape, as it is run for speed."""
+    """Compute no gradients, and let cuDNN try its algorithms when it first sees a shape, as where speed counts."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True
     try:
