@@ -59,7 +59,8 @@ def search(
             of this machine unless given.
         latency: ms that one inference may take on the device.
         network: a module with choices, instead of ``data``.
-        task: what is learnt, for a ``network`` of your own; classification unless given.
+        task: what is learnt, with a ``network`` of your own; classification unless given. With ``data``, the name of
+            the task of a table of labels, where its labels leave a doubt.
         train: batches to train weights on, (inputs, targets) or what the task takes, such as a
             :class:`torch.utils.data.DataLoader`. A loader that shuffles by PyTorch's generator is repeatable, since
             that is seeded before each epoch.
@@ -115,9 +116,13 @@ def search(
     chosen = chosen.replace(given | further)
     loaders = {"train": train, "valid": valid, "test": test}
     if network is None:
-        needless = [name for name, value in {**loaders, "task": task}.items() if value is not None]
+        needless = [name for name, value in loaders.items() if value is not None]
         if needless:
             raise ProxylessError(f"{needless[0]} goes with network=, a module of your own with choices")
+        if isinstance(task, str):
+            chosen = chosen.replace({"task": task})
+        elif task is not None:
+            raise ProxylessError("task: give its name with data=, or a network= of your own with a task of your own")
         with shown(quiet=quiet) as reporter:
             return Run(pipeline.search(chosen, Path(out), reporter).run.path)
     if data is not None:

@@ -10,11 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from proxyless.data import Batch
 from proxyless.latency.timing.statistics import Interval
 from proxyless.tasks import Metric, Task
-
-Batch = tuple[Any, Any]
-"""(inputs, targets)."""
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Outputs for normalised images (batch, channels, height, width)."""

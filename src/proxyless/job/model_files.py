@@ -10,10 +10,10 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from proxyless import files
-from proxyless.data import ImageData
+from proxyless.data import Batch, ImageData
 from proxyless.export.onnx import Exported
 from proxyless.files import reading
-from proxyless.job.int8_comparison import Batch, Comparison, Run, Times, best, score
+from proxyless.job.int8_comparison import Comparison, Run, Times, best, score
 from proxyless.job.run_folder import RunFolder
 from proxyless.job.settings import Settings
 from proxyless.latency.device import Device, Precision, device

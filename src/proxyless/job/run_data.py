@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from proxyless import data, files
-from proxyless.data import ImageData, Labelling, fingerprints, recognised
+from proxyless.data import Batch, ImageData, Labelling, fingerprints, recognised
 from proxyless.errors import ProxylessError
 from proxyless.files.reading import content
 from proxyless.job.run_folder import RunFolder
 from proxyless.job.run_records import read_data
-
-Batch = tuple[Tensor, Tensor]
 
 BATCH = 256
 LARGEST = 1 << 31  # bytes of fingerprints: of 130 million images
