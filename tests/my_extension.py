@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from proxyless import Choice, Metric, Task, register_metric, register_runtime, register_space, register_task
 from proxyless.latency.device import Device
-from proxyless.latency.runtimes import Format
 from proxyless.spaces import ImageSpace, setting
 
 
@@ -36,8 +35,6 @@ class StripedSpace(ImageSpace):
 @register_runtime("traced", title="Traced PyTorch", packages=["torch"], devices=[Device("cpu-traced", "traced")])
 class TracedRuntime:
     """Runs the file of a traced module, so that it is timed in processes of their own."""
-
-    format = Format.MODULE
 
     def version(self) -> str:
         return str(torch.__version__)

@@ -12,7 +12,7 @@ from torch import nn
 from proxyless import ProxylessError
 from proxyless.latency.device import Device, device, devices, list_devices
 from proxyless.latency.measure import measure_networks
-from proxyless.latency.runtimes import RUNTIMES, Format, register_runtime, runtime, why_unavailable
+from proxyless.latency.runtimes import RUNTIMES, register_runtime, runtime, why_unavailable
 from proxyless.latency.timing.statistics import Effort
 
 
@@ -31,8 +31,6 @@ class Loaded:
 
 class Slow:
     """Every inference takes 2.5 ms."""
-
-    format = Format.MODULE
 
     def version(self) -> str:
         return "1.0"

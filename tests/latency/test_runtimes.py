@@ -167,14 +167,14 @@ def test_an_exported_file_with_a_free_batch_computes_what_pytorch_does(name, tmp
     path.write_bytes(to_onnx(module, [x[:1] for x in BLOCK]))
     chosen = usable(name)
     program = runtime(chosen.runtime)
-    assert program.format is Format.ONNX
+    assert RUNTIMES.get(chosen.runtime).format is Format.ONNX
     assert program.load(path, arrays(BLOCK), chosen).outputs()[0] == pytest.approx(expected(module, BLOCK), abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["cpu-torch", "cpu-torch-compile"])
 def test_pytorch_measures_modules_and_refuses_onnx_files(name):
     program = runtime(device(name).runtime)
-    assert program.format is Format.MODULE
+    assert RUNTIMES.get(device(name).runtime).format is Format.MODULE
     with pytest.raises(ProxylessError, match=r"^PyTorch cannot run an exported file; measure the module$"):
         program.load(Path("model.onnx"), arrays(BLOCK), device(name))
 

@@ -18,7 +18,7 @@ from proxyless.job.run_folder import RunFolder
 from proxyless.job.settings import Settings
 from proxyless.latency.device import Device, Precision, device
 from proxyless.latency.measure import measure_files
-from proxyless.latency.runtimes import Format, runtime, why_unavailable
+from proxyless.latency.runtimes import RUNTIMES, Format, why_unavailable
 from proxyless.latency.timing.statistics import Effort
 from proxyless.tasks import Task
 
@@ -37,7 +37,7 @@ def device_file(run: RunFolder, target: Device) -> Path | None:
     if not target.here:
         return None
     int8 = target.precision is Precision.INT8
-    match runtime(target.runtime).format:
+    match RUNTIMES.get(target.runtime).format:
         case Format.ONNX:
             return run.onnx_int8 if int8 else run.onnx
         case Format.TFLITE:

@@ -50,9 +50,6 @@ class Format(StrEnum):
 class Runtime(Protocol):
     """Turns modules into something the device runs."""
 
-    format: Format
-    """What it runs."""
-
     def version(self) -> str:
         """Version of the program, part of what a measurement is keyed by.
 
@@ -106,6 +103,7 @@ class Program:
         packages: what must be importable.
         install: what ``pip install`` is to be given for them.
         gpu: whether it needs an NVIDIA GPU.
+        format: what it runs, and so what a network is handed over as.
         devices: the devices whose networks it runs.
     """
 
@@ -114,6 +112,7 @@ class Program:
     packages: tuple[str, ...] = ()
     install: str = ""
     gpu: bool = False
+    format: Format = Format.MODULE
     devices: tuple[Device, ...] = ()
 
 
@@ -145,6 +144,7 @@ def register_runtime(
     packages: Iterable[str] = (),
     install: str = "",
     gpu: bool = False,
+    format: Format = Format.MODULE,
 ) -> Callable[[R], R]:
     """Make a class known as a runtime, and its devices wherever those of this package are.
 
@@ -155,6 +155,7 @@ def register_runtime(
         packages: what must be importable for it.
         install: what ``pip install`` is to be given for these packages; by default their names.
         gpu: whether it needs an NVIDIA GPU.
+        format: what it runs, and so what a network is handed over as.
 
     Returns:
         A decorator for a class that follows :class:`Runtime`, at the top of a module.
@@ -166,10 +167,8 @@ def register_runtime(
         >>> import numpy as np
         >>> from proxyless import list_devices, register_runtime
         >>> from proxyless.latency.device import Device
-        >>> from proxyless.latency.runtimes import Format
         >>> @register_runtime("made-up", title="Made up", devices=[Device("made-up-chip", "made-up")])
         ... class MadeUp:
-        ...     format = Format.MODULE
         ...     def version(self):
         ...         return "1.0"
         ...     def prepare(self, module, inputs, device):
@@ -183,7 +182,13 @@ def register_runtime(
     def registered(kind: R) -> R:
         needed = tuple(packages)
         program = Program(
-            title, f"{kind.__module__}:{kind.__qualname__}", needed, install or " ".join(needed), gpu, tuple(devices)
+            title=title,
+            implementation=f"{kind.__module__}:{kind.__qualname__}",
+            packages=needed,
+            install=install or " ".join(needed),
+            gpu=gpu,
+            format=format,
+            devices=tuple(devices),
         )
         register(name, program, module=kind.__module__)
         return kind

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from proxyless.export import litert_session
 from proxyless.latency.device import Device, Precision
-from proxyless.latency.runtimes import Format, check_precision, failing_as
+from proxyless.latency.runtimes import check_precision, failing_as
 from proxyless.latency.timing.clock import wall_clock_ms
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ class LiteRTCpu:
     has no transpositions, just as inside a network. In int8 the ranges of the activations are those on the example
     inputs, which is enough for a time, but not for accuracy.
     """
-
-    format = Format.TFLITE
 
     def version(self) -> str:
         try:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from proxyless.export.onnx_session import input_names
 from proxyless.latency.device import Device, Precision
-from proxyless.latency.runtimes import Format, check_precision, failing_as
+from proxyless.latency.runtimes import check_precision, failing_as
 from proxyless.latency.timing.onnx_models import OnnxModel
 from proxyless.machine.onnx_runtime import import_onnxruntime, open_session
 
@@ -25,8 +25,6 @@ class OnnxRuntimeCpu:
     In int8 the ranges of the activations are those on the example inputs, which is enough for a time, but not for
     accuracy. Inputs and outputs stay float32, so that a candidate that is measured alone converts them on either side.
     """
-
-    format = Format.ONNX
 
     def version(self) -> str:
         return str(import_onnxruntime().__version__)

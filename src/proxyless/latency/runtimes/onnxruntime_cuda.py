@@ -15,7 +15,7 @@ from proxyless.errors import ProxylessError
 from proxyless.export.onnx import to_onnx
 from proxyless.export.onnx_session import input_names
 from proxyless.latency.device import Device, Precision
-from proxyless.latency.runtimes import RUNTIMES, Format, check_precision, failing_as
+from proxyless.latency.runtimes import RUNTIMES, check_precision, failing_as
 from proxyless.latency.timing.clock import wall_clock_ms
 from proxyless.machine.onnx_runtime import CPU, Provider, import_onnxruntime, open_session
 
@@ -28,7 +28,6 @@ class OnnxRuntimeCuda:
     TF32.
     """
 
-    format = Format.ONNX
     provider = "CUDAExecutionProvider"
 
     def version(self) -> str:

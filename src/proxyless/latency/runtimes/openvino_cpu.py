@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from proxyless.export.onnx_session import input_names
 from proxyless.latency.device import Device, Precision
-from proxyless.latency.runtimes import Format, check_precision, failing_as
+from proxyless.latency.runtimes import check_precision, failing_as
 from proxyless.latency.timing.clock import wall_clock_ms
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ class OpenVinoCpu:
     The precision is fixed to float32. By default OpenVINO computes float32 networks in bfloat16 on processors that have
     it, and then the name of the device would not say what was measured.
     """
-
-    format = Format.ONNX
 
     def version(self) -> str:
         import openvino

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxyless.latency.device import Device, Precision
-from proxyless.latency.runtimes import Program, register
+from proxyless.latency.runtimes import Format, Program, register
 
 _HERE = "proxyless.latency.runtimes"
 
@@ -24,6 +24,7 @@ PROGRAMS = {
         implementation=f"{_HERE}.onnxruntime_cpu:OnnxRuntimeCpu",
         packages=("onnxruntime",),
         install="onnxruntime",
+        format=Format.ONNX,
         devices=_int8("cpu", "onnxruntime"),
     ),
     "torch": Program(
@@ -45,6 +46,7 @@ PROGRAMS = {
         implementation=f"{_HERE}.openvino_cpu:OpenVinoCpu",
         packages=("openvino",),
         install="'proxyless[openvino]'",
+        format=Format.ONNX,
         devices=(Device("cpu-openvino", "openvino"),),
     ),
     "litert": Program(
@@ -52,6 +54,7 @@ PROGRAMS = {
         implementation=f"{_HERE}.litert_cpu:LiteRTCpu",
         packages=("ai_edge_litert", "litert_torch"),
         install="'proxyless[litert]'",
+        format=Format.TFLITE,
         devices=_int8("cpu-litert", "litert"),
     ),
     "onnxruntime-cuda": Program(
@@ -60,6 +63,7 @@ PROGRAMS = {
         packages=("onnxruntime",),
         install="'proxyless[gpu]'",
         gpu=True,
+        format=Format.ONNX,
         devices=_float16("cuda", "onnxruntime-cuda"),
     ),
     "onnxruntime-tensorrt": Program(
@@ -68,6 +72,7 @@ PROGRAMS = {
         packages=("onnxruntime",),
         install="'proxyless[gpu]'",
         gpu=True,
+        format=Format.ONNX,
         devices=_float16("cuda-tensorrt", "onnxruntime-tensorrt"),
     ),
     "torch-cuda": Program(

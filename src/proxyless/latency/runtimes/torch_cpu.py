@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from proxyless.errors import ProxylessError
 from proxyless.latency.device import Device, Precision
-from proxyless.latency.runtimes import Format, check_precision, failing_as
+from proxyless.latency.runtimes import check_precision, failing_as
 from proxyless.latency.timing.clock import wall_clock_ms
 from proxyless.modules.copying import copied
 
@@ -32,8 +32,6 @@ class TorchCpu:
 
     Channels last makes depthwise convolutions quicker, and with them whole networks.
     """
-
-    format = Format.MODULE
 
     def version(self) -> str:
         return str(torch.__version__)

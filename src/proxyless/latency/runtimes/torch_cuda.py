@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from proxyless.errors import ProxylessError
 from proxyless.latency.device import Device, Precision
-from proxyless.latency.runtimes import Format, check_precision, failing_as
+from proxyless.latency.runtimes import check_precision, failing_as
 from proxyless.latency.runtimes.torch_cpu import as_arrays, channels_last
 from proxyless.modules.copying import copied
 
@@ -29,8 +29,6 @@ class TorchCuda:
     Each inference starts on an idle GPU and is timed between two CUDA events: the time in which the host launches the
     kernels counts, copies between host and GPU do not. In float32 the default of PyTorch decides about TF32.
     """
-
-    format = Format.MODULE
 
     def version(self) -> str:
         if torch.version.cuda is None:
