@@ -27,7 +27,7 @@ from proxyless.errors import ProxylessError
 from proxyless.files import lock
 from proxyless.job import consistency, finished, objects, run_data, run_folder, settings
 from proxyless.job.checkpoints import Checkpoints
-from proxyless.job.progress import Silent
+from proxyless.job.progress import Reporter
 from proxyless.job.resolved import with_lengths
 from proxyless.job.run_folder import RunFolder
 from proxyless.job.seconds import timed
@@ -268,7 +268,7 @@ def _compared(root: Path) -> None:
 
 
 def _finished(root: Path) -> None:
-    found = delivery.finished(RunFolder(root / "finished"), Silent())
+    found = delivery.finished(RunFolder(root / "finished"), Reporter())
     output.as_json(output.of_run(found.values, found.run.path).value)
 
 
@@ -314,7 +314,7 @@ def _search(root: Path) -> None:
     update = TwoPathUpdate(supernet, BudgetLoss(table, 1.0), learning_rate=0.01)
     loop = SearchLoop(supernet, update, _NoData(), objects.schedule(with_lengths(chosen, 100)), Classification())  # type: ignore[arg-type]
     Checkpoints(root / "in-search" / "search" / "checkpoint.pt", root / "before.pt", root / "history.jsonl").resume(
-        loop, "search", Silent()
+        loop, "search", Reporter()
     )
     _stepped(loop.optimizer, update.optimizer)
     assert bool(torch.isfinite(supernet.probabilities()).all())
@@ -333,7 +333,7 @@ def _training(root: Path) -> None:
     recipe = Recipe(epochs=chosen.training.epochs or 1, learning_rate=0.1, ema=chosen.training.ema)
     loop = TrainingLoop(network, _NoData(), recipe, Classification())  # type: ignore[arg-type]
     Checkpoints(root / "in-training" / "training" / "checkpoint.pt", root / "before.pt", root / "history.jsonl").resume(
-        loop, "", Silent()
+        loop, "", Reporter()
     )
     _stepped(loop.optimizer)
     loop._average()

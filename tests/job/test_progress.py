@@ -4,7 +4,7 @@ import re
 
 from rich.console import Console
 
-from proxyless.job.progress import Bar, Logged, PlainLines, Silent
+from proxyless.job.progress import Bar, Logged, PlainLines, Reporter
 
 METRICS = {"loss": 2.012, "accuracy": 0.317, "expected_latency_ms": 0.1312, "probabilities": [[0.5, 0.5]]}
 
@@ -36,7 +36,7 @@ def test_plain_lines_tell_the_time_left_of_this_process_alone(capsys, monkeypatc
 
 
 def test_the_log_holds_what_came_before_its_file_had_a_name(tmp_path):
-    log = Logged(Silent())
+    log = Logged(Reporter())
     log.stage("data")
     log.note("before")
     log.write_to(tmp_path / "log.jsonl")

@@ -12,7 +12,7 @@ import torch
 from proxyless import ProxylessError, files
 from proxyless.cli import main
 from proxyless.job.checkpoints import Checkpoints
-from proxyless.job.progress import Silent
+from proxyless.job.progress import Reporter
 
 
 class Loop:
@@ -27,7 +27,7 @@ class Loop:
         self.epoch = state["epoch"]
 
 
-class Notes(Silent):
+class Notes(Reporter):
     def __init__(self):
         self.texts = []
 

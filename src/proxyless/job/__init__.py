@@ -1,1 +1,1 @@
-"""The main job: settings become objects, six stages run in order, and a run folder keeps what they leave."""
+"""The main job: from settings to objects, the six stages and their order, the run folder, what is handed over."""

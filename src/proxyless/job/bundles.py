@@ -10,7 +10,7 @@ from proxyless.bundle.tables import table_from_results
 from proxyless.bundle.writing import write_bundle
 from proxyless.files import place
 from proxyless.job import objects
-from proxyless.job.progress import Reporter, Silent
+from proxyless.job.progress import Reporter
 from proxyless.job.settings import Settings
 from proxyless.latency.table import LatencyTable
 from proxyless.latency.timing.statistics import Conditions
@@ -43,7 +43,7 @@ def bundle(
     Raises:
         ProxylessError: a mistake in the settings, or one that ``write_bundle`` raises.
     """
-    log = reporter or Silent()
+    log = reporter or Reporter()
     space = objects.space(settings, classes=classes, channels=channels, image_size=size)
     log.stage("bundle")
     if settings.device != "cpu":
@@ -85,6 +85,6 @@ def table(
     with place.file(out):
         found = table_from_results(results, bundle, known)
         for warning in Conditions(**found.conditions).warnings() if found.conditions else ():
-            (reporter or Silent()).note(warning)
+            (reporter or Reporter()).note(warning)
         found.save(out)
     return found

@@ -205,7 +205,7 @@ def measure(
 
     from proxyless.choice import Choice
     from proxyless.job import objects
-    from proxyless.job.progress import Silent
+    from proxyless.job.progress import Reporter
     from proxyless.job.settings import Settings
     from proxyless.job.stages.measuring import measured
     from proxyless.latency.measure import measure_networks
@@ -219,7 +219,7 @@ def measure(
         (found,), _ = measure_networks([network], shapes, target, objects.effort(settings))
         return found
     space = _space(network, input_shape, classes)
-    return measured(settings, objects.supernet(settings, space), space, target, Silent())
+    return measured(settings, objects.supernet(settings, space), space, target, Reporter())
 
 
 def _space(network: str | nn.Module | Space, input_shape: tuple[int, ...] | None, classes: int) -> Space:

@@ -18,7 +18,7 @@ from proxyless.files import place
 from proxyless.job import consistency, objects, plugins
 from proxyless.job.job import Job
 from proxyless.job.own_network import Loaders, OwnNetwork, own_network
-from proxyless.job.progress import Logged, Reporter, Silent
+from proxyless.job.progress import Logged, Reporter
 from proxyless.job.resolved import on_device, resolved, with_lengths
 from proxyless.job.run_folder import RunFolder, check_same, open_run, taken
 from proxyless.job.seconds import add_seconds, timed_before
@@ -41,7 +41,7 @@ def search(settings: Settings, out: Path, reporter: Reporter | None = None) -> R
     Raises:
         ProxylessError: a mistake in the settings, the data or the folder; nothing is left half-written.
     """
-    log = Logged(reporter or Silent())
+    log = Logged(reporter or Reporter())
     consistency.check_latency(settings)
     objects.space_arguments(settings)  # complains now if the space is none, or has none of them
     target = objects.device(settings)
@@ -76,7 +76,7 @@ def search_network(
     Raises:
         ProxylessError: a mistake in the network, the loaders, the settings or the folder.
     """
-    log = Logged(reporter or Silent())
+    log = Logged(reporter or Reporter())
     consistency.check_latency(settings)
     target = objects.device(settings)
     with taken(out) as run, log.errors():
@@ -121,7 +121,7 @@ def train(settings: Settings, architecture: Architecture, out: Path, reporter: R
     The classes and image format of the data replace those the architecture was found with; the size of the images
     stays that of the architecture unless the settings give another.
     """
-    log = Logged(reporter or Silent())
+    log = Logged(reporter or Reporter())
     target = objects.device(settings)
     with taken(out) as run, log.errors():
         return _train(settings, architecture, target, run, log)
@@ -185,7 +185,7 @@ def measure(
     Raises:
         ProxylessError: a mistake in the settings, or a candidate that cannot be measured on the device.
     """
-    log = Logged(reporter or Silent())
+    log = Logged(reporter or Reporter())
     target = objects.device(settings)
     with place.file(out):
         space = objects.space(settings, classes=classes, channels=channels, image_size=size)

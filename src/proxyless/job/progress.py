@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from proxyless import files
 from proxyless.errors import one_line
@@ -31,43 +31,23 @@ NARROWEST = 50
 """Columns of a terminal from which on a bar with its figures fits into one line."""
 
 
-class Reporter(Protocol):
-    """Receives the course of a job."""
+class Reporter:
+    """Receives the course of a job. This one tells nobody; the others override what they show."""
 
     def stage(self, name: str) -> None:
         """A new stage begins."""
-        ...
 
     def advance(self, done: float, total: float, metrics: Metrics) -> None:
         """``done`` of ``total`` of the stage is finished."""
-        ...
 
     def note(self, text: str) -> None:
         """A line worth reading."""
-        ...
 
     def close(self) -> None:
         """The job is over or has been stopped."""
-        ...
 
 
-class Silent:
-    """Tells nothing."""
-
-    def stage(self, name: str) -> None:
-        pass
-
-    def advance(self, done: float, total: float, metrics: Metrics) -> None:
-        pass
-
-    def note(self, text: str) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-class PlainLines:
+class PlainLines(Reporter):
     """Lines on standard error, for logs and pipes; at most one every ``seconds`` within a stage."""
 
     def __init__(self, seconds: float = 15.0) -> None:
@@ -93,11 +73,8 @@ class PlainLines:
     def note(self, text: str) -> None:
         terminal.tell(text)
 
-    def close(self) -> None:
-        pass
 
-
-class Bar:
+class Bar(Reporter):
     """A progress bar for each stage on a terminal."""
 
     def __init__(self, console: Console | None = None) -> None:
@@ -142,7 +119,7 @@ class Bar:
             self.progress.stop_task(self.task)
 
 
-class Logged:
+class Logged(Reporter):
     """Passes everything on to ``shown`` and appends it to a file as JSON lines, which may be named later."""
 
     def __init__(self, shown: Reporter) -> None:
@@ -233,7 +210,7 @@ def _bar_fits() -> bool:
 @contextmanager
 def shown(*, quiet: bool = False) -> Iterator[Reporter]:
     """The reporter that fits where standard error goes."""
-    reporter: Reporter = Silent() if quiet else Bar() if _bar_fits() else PlainLines()
+    reporter: Reporter = Reporter() if quiet else Bar() if _bar_fits() else PlainLines()
     try:
         yield reporter
     finally:
