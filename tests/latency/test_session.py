@@ -8,13 +8,16 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from proxyless import ProxylessError
+from proxyless.latency import session
 from proxyless.latency.device import device
 from proxyless.latency.measure import measure_files, measure_networks
+from proxyless.latency.runtimes import Format
 from proxyless.latency.session import timing_session
 from proxyless.latency.timing.repeated_loading import MOST_LOADINGS
 from proxyless.latency.timing.statistics import Effort, Round
@@ -59,10 +62,10 @@ def test_every_loading_is_a_process_of_its_own_and_nothing_is_left_behind(folder
 
     monkeypatch.setattr(subprocess, "Popen", Noted)
     rounds: list[Round] = []
-    with timing_session(CPU) as session:
-        session.add("small", nn.Conv2d(3, 4, 1), SHAPES, called="small")
-        session.add("large", nn.Conv2d(3, 64, 3), SHAPES, called="large")
-        found, conditions = session.time(Effort(6, 0.5, 1.0, 30, loadings=2), on_round=rounds.append)
+    with timing_session(CPU) as place:
+        place.add("small", nn.Conv2d(3, 4, 1), SHAPES, called="small")
+        place.add("large", nn.Conv2d(3, 64, 3), SHAPES, called="large")
+        found, conditions = place.time(Effort(6, 0.5, 1.0, 30, loadings=2), on_round=rounds.append)
         assert list(folder.iterdir())
     assert 0 < found["small"].ms < found["large"].ms
     assert 2 <= len(workers) <= MOST_LOADINGS * 2  # more than asked where this machine has other work meanwhile
@@ -121,10 +124,10 @@ def test_an_interruption_ends_the_process_too(folder):
             assert len(workers_of(os.getpid())) == 1
             raise KeyboardInterrupt
 
-    with timing_session(CPU) as session:
-        session.add("a", nn.Conv2d(3, 4, 1), SHAPES, called="a")
+    with timing_session(CPU) as place:
+        place.add("a", nn.Conv2d(3, 4, 1), SHAPES, called="a")
         with pytest.raises(KeyboardInterrupt):
-            session.time(Effort(1000, 1.0, 0.0, 100, loadings=1), advance=stop)
+            place.time(Effort(1000, 1.0, 0.0, 100, loadings=1), advance=stop)
         assert workers_of(os.getpid()) == []
     assert list(folder.iterdir()) == []
 
@@ -158,3 +161,56 @@ def wait_until(happened) -> None:
             return
         time.sleep(0.1)
     pytest.fail("did not happen within 30 s")
+
+
+class Loaded:
+    """Takes 2.5 ms, in whichever process."""
+
+    def times_ms(self, count):
+        return np.full(count, 2.5)
+
+    def outputs(self):
+        return []
+
+
+class Elsewhere:
+    """A runtime of another package, whose files say which process wrote them."""
+
+    format = Format.ONNX
+
+    def version(self):
+        return "1"
+
+    def convert(self, module, inputs, device):
+        return str(os.getpid()).encode()
+
+    def prepare(self, module, inputs, device):
+        return Loaded()
+
+    def load(self, model, inputs, device):
+        assert int(model.read_text()) != os.getpid()
+        assert [x.shape for x in inputs] == list(SHAPES)
+        return Loaded()
+
+
+def measured_by(runtime, monkeypatch) -> int:
+    """Number of the loadings in worker processes that a network is measured in by ``runtime``; it takes 2.5 ms."""
+    monkeypatch.setattr(session, "runtime", lambda name: runtime)
+    loadings: set[str] = set()
+    with timing_session(CPU) as place:
+        place.add("network", nn.ReLU(), SHAPES, called="network")
+        effort = place.effort(Effort(rounds=4, burst_ms=0.1, width=1.0, limit_s=0.0, loadings=2))
+        found, _ = place.time(effort, on_round=lambda done: loadings.add(done.loading))
+    assert found["network"].ms == pytest.approx(2.5)
+    return len(loadings - {""})
+
+
+def test_files_of_a_runtime_of_another_package_are_loaded_in_processes_of_their_own(monkeypatch):
+    assert measured_by(Elsewhere(), monkeypatch) >= 1
+
+
+def test_a_runtime_that_another_process_cannot_import_is_run_in_this_one(monkeypatch):
+    class Local(Elsewhere):
+        """As of a notebook."""
+
+    assert measured_by(Local(), monkeypatch) == 0
