@@ -18,6 +18,7 @@ def silence() -> Iterator[None]:
     That holds for Python's ``print``, loggers and warnings, and for C++ code, which writes to the descriptors 1 and 2.
     """
     with ExitStack() as stack:
+        stack.enter_context(_handlers_kept())
         stack.enter_context(silent_loggers())
         stack.enter_context(_nowhere())
         stack.enter_context(redirect_stdout(io.StringIO()))
@@ -36,6 +37,17 @@ def silent_loggers() -> Iterator[None]:
         yield
     finally:
         logging.disable(before)
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Remove the handlers of loggers that are added meanwhile: they would write to a stream that nobody reads."""
+    before = list(logging.root.handlers)
+    try:
+        yield
+    finally:
+        for handler in [added for added in logging.root.handlers if added not in before]:
+            logging.root.removeHandler(handler)
 
 
 @contextmanager
