@@ -51,9 +51,12 @@ def explore(
 
 
 def draw(counts: Sequence[int], allowed: Allowed, rng: np.random.Generator) -> Selection:
-    """A path uniform among the allowed ones, by rejection; some must be allowed.
+    """Draw a path uniformly among the allowed ones, by rejection; at least one must be allowed.
 
-    ``counts``: number of candidates of each choice, here and below.
+    Args:
+        counts: Number of candidates of each choice.
+        allowed: Says whether a path is allowed.
+        rng: Source of the path.
     """
     while True:
         path = tuple(int(index) for index in rng.integers(counts))
