@@ -33,7 +33,7 @@ def row(item: settings.Described) -> str:
 def of_spaces() -> list[str]:
     """A table for each search space."""
     lines = []
-    for space in SPACES.registered():
+    for space in SPACES.ours():
         chosen = settings.Settings().replace({"space.name": space})
         own = [
             item for item in settings.describe(chosen) if item.name.startswith("space.") and item.name != "space.name"

@@ -65,6 +65,10 @@ class Registry(Generic[T]):
         """All names: ours, then those of other packages and those registered in this process."""
         return list(dict.fromkeys([*self._modules, *self._things, *self._entry_points]))
 
+    def ours(self) -> list[str]:
+        """The names of the things of this package."""
+        return list(self._modules)
+
     def get(self, name: str) -> T:
         """The thing called ``name``; the module that registers it is imported first where that is needed.
 

@@ -68,7 +68,7 @@ def striped(monkeypatch: pytest.MonkeyPatch) -> type[ImageSpace]:
     for name in ("_things", "_origins"):
         monkeypatch.setattr(SPACES, name, dict(getattr(SPACES, name)))
 
-    @register_space("striped")
+    @register_space("dotted")
     @dataclass(frozen=True)
     class Striped(ImageSpace):
         """A chain of layers, each with or without a stripe."""
@@ -84,30 +84,30 @@ def striped(monkeypatch: pytest.MonkeyPatch) -> type[ImageSpace]:
 
 
 def test_a_space_of_ones_own_has_to_have_a_network_alone(striped: type[ImageSpace]):
-    space = make("striped", {"classes": 4, "image_size": 8, "stripes": 3})
+    space = make("dotted", {"classes": 4, "image_size": 8, "stripes": 3})
     assert space == striped(classes=4, image_size=8, stripes=3)  # type: ignore[call-arg]
     architecture = space.architecture({"0": "a", "1": "b", "2": "a"})
-    assert architecture.space == "striped"
+    assert architecture.space == "dotted"
     assert architecture.arguments["stripes"] == 3
     assert space.describe(architecture) == "a b a"
     assert sum(isinstance(part, nn.Conv2d) for part in space.build(architecture).modules()) == 3
-    with pytest.raises(ProxylessError, match="space striped: stripes must be at least 1 and at most 5, got 6"):
-        make("striped", {"stripes": 6})
+    with pytest.raises(ProxylessError, match="space dotted: stripes must be at least 1 and at most 5, got 6"):
+        make("dotted", {"stripes": 6})
 
 
-@pytest.mark.usefixtures("striped")
+@pytest.mark.usefixtures("dotted")
 def test_its_settings_are_known_like_ours():
-    assert names("striped") == ["name", "stripes", "width"]
-    chosen = Settings().replace({"space.width": 0.5}).replace({"space.name": "striped", "space.stripes": 4})
+    assert names("dotted") == ["name", "stripes", "width"]
+    chosen = Settings().replace({"space.width": 0.5}).replace({"space.name": "dotted", "space.stripes": 4})
     assert chosen.space.arguments() == {"stripes": 4, "width": 0.5}
-    found = next(known for known in list_spaces() if known.name == "striped")
+    found = next(known for known in list_spaces() if known.name == "dotted")
     assert found.description == "A chain of layers, each with or without a stripe."
     assert found.settings == ("stripes", "width")
 
 
-@pytest.mark.usefixtures("striped")
+@pytest.mark.usefixtures("dotted")
 def test_a_space_is_a_dataclass_of_a_name_of_its_own():
     with pytest.raises(ProxylessError, match="there is a search space called 'tree' already"):
-        register_space("tree")(SPACES.get("striped"))
+        register_space("tree")(SPACES.get("dotted"))
     with pytest.raises(ProxylessError, match=r"search space mine: .* is no dataclass that is a subclass of ImageSpace"):
         register_space("mine")(nn.Linear)  # type: ignore[type-var]
