@@ -110,6 +110,9 @@ def prepare(root: Path) -> None:
         (root / "idx" / f"{half}-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + images))
         labels = bytes([0, 0, 8, 1, 0, 0, 0, count]) + bytes(i % 10 for i in range(count))
         (root / "idx" / f"{half}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
+    photos = sorted((root / "photos").rglob("*.png"))
+    rows = [f"{path.relative_to(root)},{number % 2},{number % 3 > 0:d}\n" for number, path in enumerate(photos)]
+    (root / "labels.csv").write_text("path,large,round\n" + "".join(rows))
     # Not fitted: its measurements alone are written.
     LatencyModel(_operators(), None, None).save(root / "model.json")  # type: ignore[arg-type]
 
@@ -370,6 +373,11 @@ def _photo(root: Path) -> None:
     next(iter(images.loader("train", batch_size=4)))
 
 
+def _labels(root: Path) -> None:
+    images = sources.load(str(root / "labels.csv"), image_size=8, skip_corrupt=True)
+    next(iter(images.loader("train", batch_size=4)))
+
+
 def _program(root: Path) -> None:
     """Of the program that goes to another device with a bundle."""
     try:
@@ -433,6 +441,7 @@ DOORS = (
     Door("labels as IDX", "idx/train-labels-idx1-ubyte.gz", BYTES, _idx, 0.5),
     Door("latency model", "model.json", TREE, _latency_model, 0.3),
     Door("image", "photos/bright/03.png", BYTES, _photo),
+    Door("table of labels", "labels.csv", BYTES, _labels),
     *(Door(f"report: {name}", f"finished/{name}", kind, _report, 0.5) for name, kind in REPORTED.items()),
     *(
         Door(f"comparison: {name}", f"finished/{name}", TREE, _compared, 0.2)
