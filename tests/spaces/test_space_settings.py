@@ -95,7 +95,7 @@ def test_a_space_of_ones_own_has_to_have_a_network_alone(striped: type[ImageSpac
         make("dotted", {"stripes": 6})
 
 
-@pytest.mark.usefixtures("dotted")
+@pytest.mark.usefixtures("striped")
 def test_its_settings_are_known_like_ours():
     assert names("dotted") == ["name", "stripes", "width"]
     chosen = Settings().replace({"space.width": 0.5}).replace({"space.name": "dotted", "space.stripes": 4})
@@ -105,7 +105,7 @@ def test_its_settings_are_known_like_ours():
     assert found.settings == ("stripes", "width")
 
 
-@pytest.mark.usefixtures("dotted")
+@pytest.mark.usefixtures("striped")
 def test_a_space_is_a_dataclass_of_a_name_of_its_own():
     with pytest.raises(ProxylessError, match="there is a search space called 'tree' already"):
         register_space("tree")(SPACES.get("dotted"))
