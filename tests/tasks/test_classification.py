@@ -98,3 +98,9 @@ def test_a_task_is_found_again_by_its_description(task):
 def test_an_unknown_metric_is_one_line_with_the_nearest_name():
     with pytest.raises(ProxylessError, match=r"no metric called 'acuracy'.*accuracy"):
         Classification(metrics=["acuracy"]).metric  # noqa: B018
+
+
+def test_a_class_without_a_name_is_called_by_its_number():
+    """As where a file lists fewer classes than the network has."""
+    sums = {"confusion": torch.tensor([[3, 0, 0], [0, 2, 0], [1, 0, 4]])}
+    assert Classification(("a", "b")).confusion(sums).classes == ("a", "b", "2")

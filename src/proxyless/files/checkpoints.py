@@ -56,11 +56,15 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
     with opened(path) as file:
         size = file.seek(0, 2)
         file.seek(0)
-        if int.from_bytes(file.read(8), "little") > size:  # not read as a whole then, however large it is
-            raise ProxylessError(f"{path}: not readable as safetensors (its header is cut off)")
+        header = int.from_bytes(file.read(8), "little")
+        if not 2 <= header <= size - 8:  # not read as a whole then, however large it is
+            raise ProxylessError(f"{path}: not readable as safetensors (it does not begin with a header)")
         # Read here, as the library takes no name that is not UTF-8.
         file.seek(0)
-        content = file.read()
+        try:
+            content = file.read()
+        except MemoryError:
+            raise ProxylessError(f"{path}: its {size / 2**20:,.0f} MiB do not fit into memory") from None
     try:
         return load(content)
     except (SafetensorError, OSError, MemoryError, KeyError, TypeError, ValueError, RuntimeError) as error:

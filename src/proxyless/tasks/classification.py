@@ -133,7 +133,7 @@ class Classification(Task):
         }
 
     def _name(self, index: int) -> str:
-        return self.classes[index] if self.classes else str(index)
+        return self.classes[index] if index < len(self.classes) else str(index)
 
     def confusion(self, sums: Sums) -> Confusion:
         """The confusion matrix over all classes."""
