@@ -34,7 +34,7 @@ from proxyless.errors import ProxylessError
         ),
         (small, "blocks.2.shortcut", None, "blocks.2.mobile_inverted_conv: a ZeroLayer needs"),
         (small, "blocks.3.shortcut", identity(8), "blocks.3: a shortcut needs stride 1"),
-        (small, "blocks.0", None, "blocks.0: unknown block kind 'null'"),
+        (small, "blocks.0", None, "blocks.0: expected a JSON object, got None"),
         (small, "blocks", 3, "blocks must be a list"),
         (small, "first_conv.dropout_rate", 0.5, "first_conv: dropout_rate = 0.5 is not supported"),
         (small, "first_conv.act_func", "gelu", "first_conv: act_func must be one of"),

@@ -130,17 +130,12 @@ class Fields:
 
     def children(self, key: str) -> list[Fields | None]:
         """The list of objects under ``key``, None for null."""
-        value = self._needed(key)
-        if not isinstance(value, list):
-            raise self.problem(f"{key} must be a list, got {short(value)}")
-        return [None if x is None else self._inner(x, f"{self.place(key)}.{i}") for i, x in enumerate(value)]
+        inner = enumerate(self.values(key))
+        return [None if x is None else self._inner(x, f"{self.place(key)}.{i}") for i, x in inner]
 
     def objects(self, key: str) -> list[Fields]:
         """The list of objects under ``key``."""
-        found = self.children(key)
-        if None in found:
-            raise self.problem(f"{key} must hold objects, got null")
-        return [inner for inner in found if inner is not None]
+        return [self._inner(x, f"{self.place(key)}.{i}") for i, x in enumerate(self.values(key))]
 
     def mapping(self, key: str) -> dict[str, Any]:
         """The object under ``key`` as it stands."""

@@ -17,7 +17,7 @@ from proxyless.spaces.tree import TreeSpace
 from proxyless.zoo import timm_models
 
 PAPER = "Cai, Zhu, Han: ProxylessNAS, ICLR 2019, arXiv:1812.00332"
-GPU, CPU, PIXEL = "V100, batch 8", "Xeon E5-2640 v4, batch 1", "Pixel 1, batch 1"
+HUB = "the authors' model card on PyTorch Hub (mit-han-lab/ProxylessNAS); not in the paper"
 
 
 @dataclass(frozen=True)
@@ -42,23 +42,21 @@ class PublishedNetwork:
     input_size: int
     top1: float
     latencies_ms: Mapping[str, float]
-    source: str
+    source: str = PAPER
 
 
-def _imagenet(
-    name: str, parameters: int, macs: int, top1: float, ms: tuple[float, ...] = (), source: str = PAPER
-) -> PublishedNetwork:
-    latencies = MappingProxyType(dict(zip((GPU, CPU, PIXEL), ms, strict=False)))
-    return PublishedNetwork(name, "ImageNet", parameters, macs, 224, top1, latencies, source)
+def _latencies(*ms: float) -> Mapping[str, float]:
+    """By device; without values for networks of which none are published."""
+    devices = ("V100, batch 8", "Xeon E5-2640 v4, batch 1", "Pixel 1, batch 1")
+    return MappingProxyType(dict(zip(devices, ms, strict=False)))
 
 
-HUB = "the authors' model card on PyTorch Hub (mit-han-lab/ProxylessNAS); not in the paper"
 _NETWORKS = (
-    _imagenet("proxyless_cpu", 4_361_648, 439_243_864, 75.3, (7.4, 138.7, 116.0)),
-    _imagenet("proxyless_gpu", 7_119_848, 465_260_160, 75.1, (5.1, 204.9, 124.0)),
-    _imagenet("proxyless_mobile", 4_080_512, 320_427_584, 74.6, (7.2, 164.1, 78.0)),
-    _imagenet("proxyless_mobile_14", 6_857_568, 580_883_408, 76.7, source=HUB),
-    PublishedNetwork("proxyless_cifar", "CIFAR-10", 5_731_530, 1_213_155_872, 32, 97.92, MappingProxyType({}), PAPER),
+    PublishedNetwork("proxyless_cpu", "ImageNet", 4_361_648, 439_243_864, 224, 75.3, _latencies(7.4, 138.7, 116.0)),
+    PublishedNetwork("proxyless_gpu", "ImageNet", 7_119_848, 465_260_160, 224, 75.1, _latencies(5.1, 204.9, 124.0)),
+    PublishedNetwork("proxyless_mobile", "ImageNet", 4_080_512, 320_427_584, 224, 74.6, _latencies(7.2, 164.1, 78.0)),
+    PublishedNetwork("proxyless_mobile_14", "ImageNet", 6_857_568, 580_883_408, 224, 76.7, _latencies(), HUB),
+    PublishedNetwork("proxyless_cifar", "CIFAR-10", 5_731_530, 1_213_155_872, 32, 97.92, _latencies()),
 )
 
 

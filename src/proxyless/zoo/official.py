@@ -16,7 +16,7 @@ from proxyless.files.checkpoints import check_tensor, read_checkpoint
 from proxyless.files.fields import Fields
 from proxyless.spaces.tree_layers import PyramidTreeNet
 from proxyless.zoo import timm_models
-from proxyless.zoo.inverted import NEWER, OLDER, InvertedNetwork, read_inverted
+from proxyless.zoo.inverted import NEWER, OLDER, InvertedNetwork, read_inverted, write_inverted
 from proxyless.zoo.trees import read_tree, write_tree
 
 MOST_PARAMETERS = 10**8
@@ -41,11 +41,7 @@ def load_official(config_path: str | Path, weights_path: str | Path | None = Non
     Raises:
         ProxylessError: one line that names the layer or the entry which is unknown, missing or of another shape.
     """
-    config = files.read_json(config_path)
-    try:
-        network = from_config(config)
-    except ProxylessError as error:
-        raise ProxylessError(f"{config_path}: {error}") from None
+    network = from_config(files.read_json(config_path), source=str(config_path))
     if weights_path is not None:
         value = read_checkpoint(weights_path)
         state = value.get("state_dict", value) if isinstance(value, dict) else value
@@ -58,20 +54,21 @@ def load_official(config_path: str | Path, weights_path: str | Path | None = Non
     return network.eval()
 
 
-def from_config(config: Any) -> nn.Module:
-    """The network of a parsed file in the authors' format, with fresh weights; see :func:`load_official`."""
+def from_config(config: Any, *, source: str = "") -> nn.Module:
+    """The network of a parsed file in the authors' format, with fresh weights; messages begin with ``source``."""
+    file = Fields(config, "", source=source)
     with torch.device("meta"):  # nothing is known yet of the size that the file asks for
-        network = network_from(Fields(config, ""))
+        network = network_from(file)
     size = sum(parameter.numel() for parameter in network.parameters())
     if size > MOST_PARAMETERS:
-        raise ProxylessError(f"the network: it has {size:.3g} parameters, and at most {MOST_PARAMETERS:g} are read")
-    model = timm_models.timm_model(network.config) if isinstance(network, InvertedNetwork) else None
-    return model or network_from(Fields(config, ""))
+        raise file.problem(f"it has {size:.3g} parameters, and at most {MOST_PARAMETERS:g} are read")
+    model = timm_models.timm_model(network) if isinstance(network, InvertedNetwork) else None
+    return model or network_from(file)
 
 
 def network_from(file: Fields) -> InvertedNetwork | PyramidTreeNet:
     """The network that the object of a file describes, with fresh weights, also where timm has the same layers."""
-    return InvertedNetwork(read_inverted(file)) if "first_conv" in file else read_tree(file)
+    return read_inverted(file) if "first_conv" in file else read_tree(file)
 
 
 def official_config(network: nn.Module) -> dict[str, Any]:
@@ -80,11 +77,8 @@ def official_config(network: nn.Module) -> dict[str, Any]:
     Raises:
         ProxylessError: it has layers that the format does not know.
     """
-    if isinstance(network, PyramidTreeNet):
-        return write_tree(network)
-    if isinstance(network, InvertedNetwork):
-        return network.config
-    return timm_models.config_of(network)
+    own = _own(network)
+    return write_tree(own) if isinstance(own, PyramidTreeNet) else write_inverted(own)
 
 
 def official_state_dict(network: nn.Module) -> dict[str, Tensor]:
@@ -96,8 +90,7 @@ def official_state_dict(network: nn.Module) -> dict[str, Tensor]:
     Raises:
         ProxylessError: it has layers that the format does not know.
     """
-    own = network.state_dict()
-    return {official: own[name] for official, name in _names(network).items()}
+    return dict(zip(_own(network).state_dict(), network.state_dict().values(), strict=True))
 
 
 def load_official_state_dict(network: nn.Module, state: Mapping[str, Any]) -> None:
@@ -111,31 +104,33 @@ def load_official_state_dict(network: nn.Module, state: Mapping[str, Any]) -> No
     """
     if state and all(isinstance(name, str) and name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    names, own = _names(network), network.state_dict()
-    other = {_other_form(name): name for name in names}
-    # What is there in both forms stays, and is refused as unknown.
-    state = {name if other.get(name, name) in state else other[name]: tensor for name, tensor in state.items()}
-    missing = [name for name in names if name not in state and not name.endswith("num_batches_tracked")]
-    unknown = [name for name in state if name not in names]
+    own, names = network.state_dict(), list(_own(network).state_dict())
+    places = dict(zip(map(_newer, names), own, strict=True))
+    found: dict[str, Any] = {}
+    unknown = []
+    for name, tensor in state.items():
+        place = places.get(_newer(str(name)))
+        if place is None or place in found:  # a block may be there under both names
+            unknown.append(name)
+        else:
+            found[place] = tensor
+    missing = [name for name, place in zip(names, own, strict=True) if place not in found and "num_batches" not in name]
     for what, which in (("lacks", missing), ("has an unknown", unknown)):
         if which:
             more = f" and {len(which) - 1} more" if len(which) > 1 else ""
             raise ProxylessError(f"the state dict {what} {which[0]!r}{more}: it is not of this network")
-    for name, tensor in state.items():
-        check_tensor(tensor, own[names[name]], repr(name))
-    network.load_state_dict(own | {names[name]: tensor for name, tensor in state.items()})
+    for name, place in zip(names, own, strict=True):
+        check_tensor(found.get(place, own[place]), own[place], repr(name))
+    network.load_state_dict(own | found)
 
 
-def _names(network: nn.Module) -> dict[str, str]:
-    """For each entry of the authors' state dict the entry of ``network``'s."""
+def _own(network: nn.Module) -> InvertedNetwork | PyramidTreeNet:
+    """``network``, or for a timm model the network of its layers whose state dict has the authors' names."""
     if isinstance(network, PyramidTreeNet | InvertedNetwork):
-        return {name: name for name in network.state_dict()}
-    return timm_models.names(network)
+        return network
+    return timm_models.inverted_network(network)
 
 
-def _other_form(name: str) -> str:
-    """The name of an entry of a block in the other form of the authors' checkpoints."""
-    one, another = (rf"^(blocks\.\d+)\.{form.conv}\." for form in (OLDER, NEWER))
-    if re.match(one, name):
-        return re.sub(one, rf"\1.{NEWER.conv}.", name)
-    return re.sub(another, rf"\1.{OLDER.conv}.", name)
+def _newer(name: str) -> str:
+    """The name of an entry as checkpoints of the newer form have it."""
+    return re.sub(rf"^(blocks\.\d+)\.{OLDER.conv}\.", rf"\1.{NEWER.conv}.", name)
