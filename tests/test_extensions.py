@@ -104,3 +104,19 @@ def test_a_space_is_measured_from_python_by_name():
     assert "striped" in names
     table = proxyless.measure("striped", (1, 8, 8), "cpu-traced", rounds=2, networks=4, limit_s=0, cache=None)
     assert [len(row) for row in table.rows.values()] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none.py", "--import none.py: no such file"),
+        ("mine/json.py", "--import mine/json.py: there is another module of that name, "),
+        ("..spaces", "--import ..spaces: must be the name of a module, such as my_package.spaces, or a file"),
+        ("my-spaces", "--import my-spaces: must be the name of a module"),
+    ],
+)
+def test_a_file_that_is_not_the_one_imported_is_one_line(name: str, message: str, tmp_path: Path, home: Path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "json.py").write_text("raise RuntimeError('never run')")
+    answer = command("devices", "--import", name, cwd=tmp_path, check=2)
+    assert message in answer.stderr

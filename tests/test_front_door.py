@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -61,6 +62,8 @@ def test_the_main_job_is_one_call_and_the_same_call_goes_on(tmp_path):
         ({"train": []}, "train goes with network="),
         ({"data": None}, "no data"),
         ({"device": "toaster"}, "no device called 'toaster'"),
+        ({"data": ["a.jpg"]}, r"setting data must be text, got \['a.jpg'\]"),
+        ({"latency": np.float32(0)}, "--latency must be above 0 ms"),
     ],
 )
 def test_a_mistake_in_a_call_is_one_line(given, message, tmp_path):
@@ -68,6 +71,16 @@ def test_a_mistake_in_a_call_is_one_line(given, message, tmp_path):
         proxyless.search(**({"data": "digits", "latency": 1.0} | given), out=tmp_path / "run", quiet=True)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_path_object_and_a_number_of_numpy_are_taken(tmp_path):
+    given = {"device": VERSION / "table.json", "latency": np.float32(1e-6), "measure_cache": tmp_path}
+    with pytest.raises(ProxylessError, match=r"--latency 1e-06 cannot be met"):
+        proxyless.search("digits", **given, settings=TINY, out=tmp_path / "run", quiet=True)
+    with pytest.raises(ProxylessError, match="out: must be a path, got None"):
+        proxyless.search("digits", latency=1.0, out=None)
+    with pytest.raises(ProxylessError, match="path: must be a path, got 3"):
+        proxyless.load(3)
 
 
 def test_a_run_of_before_is_loaded_and_predicts(photos):
@@ -83,8 +96,16 @@ def test_a_run_of_before_is_loaded_and_predicts(photos):
     assert run.predict(tensor) == of_paths
     assert run.predict([Image.open(picture) for picture in pictures]) == of_paths
     assert run.predict(pictures[0]) == of_paths[:1]
+    pixels = np.asarray(Image.open(pictures[0]).convert("RGB"))
+    assert run.predict(pixels) == run.predict([pixels]) == of_paths[:1]
     expected = run.model(tensor).argmax(dim=1).tolist()
     assert [classes.index(name) for name in of_paths] == expected
+
+
+@pytest.mark.parametrize("images", [None, 3, [3], b"png", [torch.zeros(3, 16, 16)]])
+def test_what_is_no_image_is_one_line(images, photos):
+    with pytest.raises(ProxylessError, match="an image must be a Pillow image, a path or an array of pixels, got"):
+        proxyless.load(photos[0]).predict(images)
 
 
 def test_what_is_no_run_is_one_line(tmp_path, photos):
@@ -115,6 +136,13 @@ def test_a_network_is_measured_and_a_space_becomes_a_table():
         ({"network": "mobilenet", "input_shape": (3, 8)}, "input_shape must be"),
         ({"network": "mobilnet", "input_shape": (3, 8, 8)}, "did you mean mobilenet"),
         ({"network": nn.Conv2d(1, 1, 1), "input_shape": (1, 8, 8), "seconds": 3}, "unknown setting measure.seconds"),
+        ({"network": None, "input_shape": (1, 8, 8)}, "network: must be a torch.nn.Module, a search space, or"),
+        ({"network": nn.ReLU, "input_shape": (1, 8, 8)}, "network: must be a torch.nn.Module, a search space, or"),
+        ({"network": spaces.list_spaces()[0], "input_shape": (1, 8, 8)}, "network: must be a torch.nn.Module, a"),
+        ({"network": nn.Conv2d(1, 1, 1), "input_shape": 8}, "input_shape: must be whole numbers of one input"),
+        ({"network": nn.Conv2d(1, 1, 1), "input_shape": (1, -8, 8)}, "input_shape: must be whole numbers"),
+        ({"network": nn.Conv2d(1, 1, 1), "input_shape": torch.zeros(1, 8, 8)}, "input_shape: must be whole"),
+        ({"network": Choice(a=nn.Conv2d(1, 1, 1), b=nn.Identity()), "input_shape": (3, 8, 8)}, "network: cannot run"),
     ],
 )
 def test_a_mistake_in_measuring_is_one_line(given, message):

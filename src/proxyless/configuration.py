@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import math
 import numbers
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -159,7 +160,7 @@ def _of_type(value: Any, hint: Any, called: str) -> Any:
             return tuple(value)
     elif hint is float:
         # YAML reads 1e-3, without a point, as text; Python would read the digits of every script.
-        readable = value.isascii() if isinstance(value, str) else isinstance(value, int | float)
+        readable = value.isascii() if isinstance(value, str) else isinstance(value, numbers.Real)
         with contextlib.suppress(ValueError, OverflowError):
             if readable and not isinstance(value, bool) and math.isfinite(float(value)):
                 return float(value)
@@ -168,6 +169,8 @@ def _of_type(value: Any, hint: Any, called: str) -> Any:
             if abs(int(value)) > LARGEST:
                 raise ProxylessError(f"{called} must be at most {LARGEST}, got {short(value)}")
             return int(value)
+    elif hint is str and isinstance(value, os.PathLike):
+        return os.fspath(value)
     elif isinstance(value, hint):
         return value
     raise ProxylessError(f"{called} must be {wanted}, got {short(value)}")

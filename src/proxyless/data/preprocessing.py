@@ -30,7 +30,7 @@ from proxyless.data.decoding import (
     to_channels,
     without_warnings,
 )
-from proxyless.errors import ProxylessError
+from proxyless.errors import ProxylessError, short
 from proxyless.files.fields import Fields
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Preprocessing:
         squares = self.squares
         if isinstance(image, str | Path):
             return squares.cut(squares.read(Path(image))[0])
-        return squares.cut(squares.convert(_image(image) if isinstance(image, np.ndarray) else image))
+        return squares.cut(squares.convert(_image(image)))
 
     def normalise(self, pixels: np.ndarray) -> np.ndarray:
         """Normalise uint8 pixels (..., channels, height, width): float32 of the same shape."""
@@ -193,9 +193,16 @@ class Preprocessing:
             raise ProxylessError(f"preprocessing: not a valid record ({type(error).__name__}: {error})") from None
 
 
-def _image(pixels: np.ndarray) -> Image.Image:
+def _image(pixels: Image.Image | np.ndarray) -> Image.Image:
     from PIL import Image
 
+    if isinstance(pixels, Image.Image):
+        return pixels
+    if not isinstance(pixels, np.ndarray):
+        raise ProxylessError(
+            f"an image must be a Pillow image, a path or an array of pixels, got {short(pixels)}; inputs of the network"
+            " are one tensor (batch, channels, height, width)"
+        )
     colours = pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4)
     if not (pixels.dtype == np.uint8 and (pixels.ndim == 2 or colours)) and not (
         pixels.dtype == np.uint16 and pixels.ndim == 2

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proxyless.errors import ProxylessError
+from proxyless.errors import ProxylessError, short
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,7 +35,7 @@ def search(
     data: str | Path | None = None,
     *,
     out: str | Path,
-    device: str | None = None,
+    device: str | Path | None = None,
     latency: float | None = None,
     network: nn.Module | None = None,
     task: Task | str | None = None,
@@ -109,8 +110,9 @@ def search(
     from proxyless.job.settings import Settings
     from proxyless.job.settings import load as load_settings
 
+    folder = _path("out", out)
     chosen = load_settings(config) if config is not None else Settings()
-    named = {"data": None if data is None else str(data), "device": device, "latency": latency}
+    named = {"data": data, "device": device, "latency": latency}
     given = {name: value for name, value in named.items() if value is not None}
     further = {**(settings or {}), **_dotted(more)}
     chosen = chosen.replace(given | further)
@@ -124,7 +126,7 @@ def search(
         elif task is not None:
             raise ProxylessError("task: give its name with data=, or a network= of your own with a task of your own")
         with shown(quiet=quiet) as reporter:
-            return Run(pipeline.search(chosen, Path(out), reporter).run.path)
+            return Run(pipeline.search(chosen, folder, reporter).run.path)
     if data is not None:
         raise ProxylessError("give either data= or network=, a module of your own, with train=, valid= and test=")
     for name in further:
@@ -132,11 +134,11 @@ def search(
             raise ProxylessError(f"setting {name} has no effect on a network and loaders of your own: leave it away")
     found = _loaders(loaders, task, chosen)
     with shown(quiet=quiet) as reporter:
-        result = pipeline.search_network(network, found, chosen, Path(out), reporter)
+        result = pipeline.search_network(network, found, chosen, folder, reporter)
     return Run(result.run.path, network=network, own_task=found.task)
 
 
-def load(path: str | Path, *, network: nn.Module | None = None, task: Task | None = None) -> Run:
+def load(path: str | Path, *, network: nn.Module | None = None, task: Task | str | None = None) -> Run:
     """Load what a run has left in its folder.
 
     Args:
@@ -145,7 +147,7 @@ def load(path: str | Path, *, network: nn.Module | None = None, task: Task | Non
         task: for a run with a task that is not registered by name, that task.
 
     Raises:
-        ProxylessError: there is no such run, or nothing has been found yet.
+        ProxylessError: there is no such run, nothing has been found yet, or it is of another network or task.
 
     Example:
         >>> import proxyless
@@ -153,9 +155,12 @@ def load(path: str | Path, *, network: nn.Module | None = None, task: Task | Non
         >>> run.architecture.space
         'mobilenet'
     """
+    from proxyless.job.own_network import check_module
     from proxyless.job.run import Run
 
-    run = Run(Path(path), network=network, own_task=task)
+    if network is not None:
+        check_module(network)
+    run = Run(_path("path", path), network=network, own_task=None if task is None else _task(task))
     if not run.architecture.space and network is None:
         raise ProxylessError(f"{path}: its network is one of your own, give it as network=")
     if run.architecture.space and network is not None:
@@ -209,7 +214,12 @@ def measure(
     from proxyless.job.settings import Settings
     from proxyless.job.stages.measuring import measured
     from proxyless.latency.measure import measure_networks
+    from proxyless.spaces import Space
 
+    if isinstance(network, type) or not isinstance(network, str | nn.Module | Space):
+        raise ProxylessError(
+            f"network: must be a torch.nn.Module, a search space, or the name of one, got {short(network)}"
+        )
     settings = Settings().replace({"device": device} | {f"measure.{name}": value for name, value in more.items()})
     target = objects.device(settings)
     if not target.here:
@@ -242,7 +252,19 @@ def _space(network: str | nn.Module | Space, input_shape: tuple[int, ...] | None
 def _needed(input_shape: tuple[int, ...] | None) -> tuple[int, ...]:
     if input_shape is None:
         raise ProxylessError("input_shape is needed: of one input without the batch, such as (3, 224, 224)")
-    return tuple(input_shape)
+    sizes = tuple(input_shape) if isinstance(input_shape, Sequence) else ()
+    if not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise ProxylessError(
+            "input_shape: must be whole numbers of one input without the batch, such as (3, 224, 224), got"
+            f" {short(input_shape)}"
+        )
+    return sizes
+
+
+def _path(name: str, value: object) -> Path:
+    if not isinstance(value, str | os.PathLike):
+        raise ProxylessError(f"{name}: must be a path, got {short(value)}")
+    return Path(value)
 
 
 def _dotted(more: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,12 +280,21 @@ def _dotted(more: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _loaders(loaders: Mapping[str, Loader | None], task: Task | str | None, settings: Settings) -> Loaders:
-    from proxyless import tasks
     from proxyless.job.own_network import Loaders
 
     given = {name: loader for name, loader in loaders.items() if loader is not None}
     for name in loaders:
         if name not in given:
             raise ProxylessError(f"{name}= is missing: a network of your own needs loaders train=, valid= and test=")
-    learnt = tasks.make(task or "classification") if isinstance(task, str | None) else task
-    return Loaders(**given, task=learnt, seed=settings.seed)
+    return Loaders(**given, task=_task(task or "classification"), seed=settings.seed)
+
+
+def _task(task: Task | str) -> Task:
+    """A task that a user gives by itself or by name."""
+    from proxyless import tasks
+
+    if isinstance(task, str):
+        return tasks.make(task)
+    if not isinstance(task, tasks.Task):
+        raise ProxylessError(f"task: must be a proxyless.Task, such as Classification(), or a name, got {short(task)}")
+    return task

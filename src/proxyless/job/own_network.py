@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map
 
 from proxyless import files
 from proxyless.architecture import Architecture, derive
-from proxyless.errors import ProxylessError
+from proxyless.errors import ContractError, ProxylessError, first_line, short
 from proxyless.files.checkpoints import check_state, read_checkpoint
 from proxyless.job.model_files import COMPARED, HELD_OUT, Samples
 from proxyless.job.resolved import ResolvedSettings
@@ -105,14 +105,35 @@ def own_network(network: nn.Module, example: Tensor) -> OwnNetwork:
         example: inputs of the network, (batch, ...).
 
     Raises:
-        ProxylessError: it has no choice, or a choice or candidate that cannot be searched.
+        ProxylessError: it is no module, has no choice, or a choice or candidate that cannot be searched; or it does not
+            run on the example.
     """
+    check_module(network)
     module = copied(network.network if isinstance(network, Supernet) else network)
     try:
         Supernet(module).input_shapes(example[:2])
     except ValueError as error:
         raise ProxylessError(f"network: {error}") from None
+    except RuntimeError as error:  # of PyTorch, whose operators say by it that they cannot take an input
+        raise ProxylessError(f"network: cannot run on {_in_words(example)}: {first_line(error)}") from error
     return OwnNetwork(module, tuple(example.shape[1:]))
+
+
+def check_module(network: object) -> None:
+    """Make sure that what a user gives as a network is a module.
+
+    Raises:
+        ProxylessError: it is not.
+    """
+    if not isinstance(network, nn.Module):
+        raise ProxylessError(f"network: must be a torch.nn.Module with Choices, got {short(network)}")
+
+
+def _in_words(value: Any) -> str:
+    """A value of a batch, by shape and type."""
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    return f"a {type(value).__name__}"
 
 
 @dataclass(frozen=True)
@@ -142,12 +163,49 @@ class Loaders:
         for name, loader in self.splits.items():
             if not _length(loader):
                 raise ProxylessError(f"{name}: needs a loader that knows its length and has at least one batch")
-        inputs, targets = self.task.inputs_and_targets(next(_seeded(self.train, self.seed)))
+        _, inputs, targets = self._first_batch("train")
         if not isinstance(inputs, Tensor) or inputs.dim() < 2:
             raise ProxylessError(
                 f"train: the inputs of a batch must be a tensor (batch, ...), got {type(inputs).__name__}"
             )
         return inputs, targets
+
+    def check(self, network: nn.Module) -> None:
+        """Make sure that network and task can make something of the first batch of each loader.
+
+        Args:
+            network: with choices; it is left as it is.
+
+        Raises:
+            ProxylessError: the network does not run on the inputs, or the task cannot compare outputs and targets.
+        """
+        trial = copied(network).eval()
+        for name in self.splits:
+            batch, inputs, _ = self._first_batch(name)
+            with torch.no_grad():
+                try:
+                    outputs, targets = self.task.forward(trial, batch)
+                except Exception as error:  # of whatever kind the network raises
+                    what = f"the network cannot run on {_in_words(inputs)}"
+                    raise ProxylessError(f"{name}: {what}: {first_line(error)}") from error
+                try:
+                    self.task.loss(outputs, targets)
+                    self.task.sums(outputs, targets)
+                except Exception as error:  # of whatever kind the task raises
+                    what = f"outputs, {_in_words(outputs)}, and targets, {_in_words(targets)}"
+                    raise ProxylessError(
+                        f"{name}: the task {self.task.name} cannot compare {what}: {first_line(error)}"
+                    ) from error
+
+    def _first_batch(self, name: str) -> tuple[Any, Any, Any]:
+        """The first batch of a loader, its inputs and its targets."""
+        batch = next(_seeded(self.splits[name], self.seed), None)
+        if batch is None:
+            raise ProxylessError(f"{name}: its length is {len(self.splits[name])}, but it has no batch")
+        try:
+            return (batch, *self.task.inputs_and_targets(batch))
+        except ContractError as error:
+            raise ProxylessError(f"{name}: {error}") from None
 
     @property
     def splits(self) -> dict[str, Loader]:
@@ -175,8 +233,9 @@ class Loaders:
         return map(self.task.inputs_and_targets, _seeded(loader, self.seed))
 
     def describe(self) -> dict[str, Any]:
-        """The number of batches of each split."""
-        return {"source": "loaders", "batches": {name: len(loader) for name, loader in self.splits.items()}}
+        """The task, and the number of batches of each split."""
+        batches = {name: len(loader) for name, loader in self.splits.items()}
+        return {"source": "loaders", "task": self.task.name, "batches": batches}
 
     def of_model(self) -> dict[str, Any]:
         """Nothing: what is done to the inputs is known to the loaders alone."""

@@ -87,6 +87,7 @@ def search_network(
         with timed_before(seconds, "data"):
             inputs, targets = loaders.first()
             space = own_network(network, inputs)
+            loaders.check(space.module)
             loaders = replace(loaders, task=loaders.task.fitted(loaders.targets()))
         steps = len(loaders.train)
         chosen = with_lengths(on_device(settings, target), steps * batch_size(targets), steps_of_epoch=steps)

@@ -33,11 +33,20 @@ def import_module(name: str) -> None:
     Raises:
         ProxylessError: it cannot be imported.
     """
-    called, folder = f"--import {name}", Path.cwd()
+    called, folder, path = f"--import {name}", Path.cwd(), None
     if name.endswith(".py"):
         path = Path(name).absolute()
+        if not path.is_file():
+            raise ProxylessError(f"{called}: no such file")
         folder, name = path.parent, path.stem
+    elif not all(part.isidentifier() for part in name.split(".")):
+        raise ProxylessError(
+            f"{called}: must be the name of a module, such as my_package.spaces, or a file such as my.py"
+        )
     _import(name, folder, called)
+    if path and (found := _file(name)) != str(path) and not (found and path.samefile(found)):
+        other = f"there is another module of that name, {found or 'of Python itself'}"
+        raise ProxylessError(f"{called}: {other}: give the file another name")
     _remember([name])
 
 

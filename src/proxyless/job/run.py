@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from proxyless.architecture import Architecture
 from proxyless.data import Preprocessing
-from proxyless.errors import ProxylessError
+from proxyless.errors import ProxylessError, first_line
 from proxyless.job.finished import load_network
 from proxyless.job.own_network import OwnNetwork, own_network
 from proxyless.job.run_folder import RunFolder
@@ -21,6 +22,7 @@ from proxyless.job.run_records import read_description, read_result, read_task
 from proxyless.tasks import Task
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from PIL import Image
 
 AT_ONCE = 64
@@ -59,8 +61,8 @@ class Run:
     """
 
     path: Path
-    network: nn.Module | None = None
-    own_task: Task | None = None
+    network: nn.Module | None = field(default=None, repr=False)
+    own_task: Task | None = field(default=None, repr=False)
 
     @property
     def folder(self) -> RunFolder:
@@ -99,31 +101,52 @@ class Run:
             raise ProxylessError(f"{self.path}: what its inputs are is known to your loaders alone; give a tensor")
         return Preprocessing.from_dict(read_description(self.folder)["preprocessing"])
 
-    def preprocess(self, image: Image.Image | str | Path) -> Tensor:
+    def preprocess(self, image: Image.Image | NDArray[Any] | str | Path) -> Tensor:
         """The input of the network for one image, float32 (channels, height, width), as in training.
 
         Args:
-            image: a Pillow image of any kind and size, or the path of an image file.
+            image: a Pillow image of any kind and size, the path of an image file, or an array of pixels: uint8
+                (height, width) or (height, width, 1, 3 or 4), or uint16 (height, width).
+
+        Raises:
+            ProxylessError: it is none of these, or cannot be read.
         """
         return torch.from_numpy(self._preprocessing(image))
 
     @torch.no_grad()
-    def predict(self, images: Tensor | Image.Image | str | Path | Iterable[Image.Image | str | Path]) -> list[Any]:
+    def predict(
+        self,
+        images: Tensor | Image.Image | NDArray[Any] | str | Path | Iterable[Image.Image | NDArray[Any] | str | Path],
+    ) -> list[Any]:
         """What the network says of each image, in the words of the task: the name of a class, numbers, a mask.
 
         Args:
-            images: Pillow images or paths of image files, one or several, or inputs of the network as a tensor
-                (batch, ...).
+            images: Pillow images, paths of image files or arrays of pixels, one or several, or inputs of the network as
+                a tensor (batch, ...).
+
+        Raises:
+            ProxylessError: an image cannot be read, or the network does not run on such inputs.
         """
         answers: list[Any] = []
         for batch in self._batches(images):
-            answers += self.task.predict(self.model(batch))
+            answers += self.task.predict(self._outputs(batch))
         return answers
+
+    def _outputs(self, batch: Tensor) -> Any:
+        try:
+            return self.model(batch)
+        except (RuntimeError, AssertionError) as error:  # of PyTorch, whose operators say by it what they cannot take
+            given = f"{str(batch.dtype).removeprefix('torch.')} {tuple(batch.shape)}"
+            raise ProxylessError(
+                f"{self.path}: the network cannot run on {given}, a batch is (batch, channels, height, width) or what"
+                f" your loaders give: {first_line(error)}"
+            ) from error
 
     def _batches(self, images: Any) -> Iterable[Tensor]:
         if isinstance(images, Tensor):
             return images.split(AT_ONCE)
-        several = list(images) if isinstance(images, Iterable) and not isinstance(images, str | Path) else [images]
+        one = isinstance(images, str | Path | bytes) or (isinstance(images, np.ndarray) and images.ndim < 4)
+        several = list(images) if isinstance(images, Iterable) and not one else [images]
         groups = (several[start : start + AT_ONCE] for start in range(0, len(several), AT_ONCE))
         return (torch.stack([self.preprocess(image) for image in group]) for group in groups)
 

@@ -146,6 +146,12 @@ def check_same(run: RunFolder, wanted: Settings, data: Mapping[str, Any]) -> Non
             f"--out {run.path}: holds another run ({first} is {there.get(first)!r} there and"
             f" {here[first]!r} here); choose another --out, or remove the folder"
         )
+    task = record.get("task") if isinstance(record, dict) else None
+    if task not in (None, data.get("task")):
+        raise ProxylessError(
+            f"--out {run.path}: holds another run (its task is {task!r} there and {data.get('task')!r} here); choose"
+            " another --out"
+        )
     if not same:
         raise ProxylessError(
             f"--out {run.path}: its images have changed since that run began; restore them, or choose another --out"

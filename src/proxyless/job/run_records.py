@@ -62,13 +62,15 @@ def read_task(run: RunFolder, known: Task | None = None) -> Task:
         known: a task of the same kind, for one that is not registered by name.
 
     Raises:
-        ProxylessError: the file is missing, or names a task that is not known here.
+        ProxylessError: the file is missing, names a task that is not known here, or another than ``known``.
     """
     fields = _fields(files.read_json(run.need(run.model, "search")), f"{run.model}: not the description of a network")
+    record = fields.mapping("task") if "task" in fields else {"name": Classification.name}
+    if known is not None and known.name != record.get("name"):
+        raise ProxylessError(f"{run.path}: has learnt the task {record.get('name')}, not {known.name}")
     if "task" not in fields:
         _classes(fields)
         return Classification(tuple(fields.values("classes")))
-    record = fields.mapping("task")
     if known is not None:
         taken: list[str] = [item.name for item in dataclasses.fields(known)] if dataclasses.is_dataclass(known) else []
         values = {name: record[name] for name in taken if name in record and name != "metrics"}

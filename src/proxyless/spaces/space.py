@@ -7,7 +7,7 @@ import typing
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from proxyless.configuration import argument, checked
 from proxyless.errors import ProxylessError
@@ -50,6 +50,7 @@ class PlacedOperator:
     candidates: tuple[str, ...] = ()
 
 
+@runtime_checkable
 class Space(Protocol):
     """A family of networks that can be searched and rebuilt from data."""
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from proxyless.errors import ProxylessError
+from proxyless.errors import ContractError, ProxylessError
 from proxyless.tasks.metric import Metric, Sums, register_metric
 from proxyless.tasks.registry import register_task
 from proxyless.tasks.task import Table, Task
@@ -103,11 +103,16 @@ class Regression(Task):
         """Smooth L1 error of standardised numbers.
 
         It is the squared error where that is small, but does not let a few numbers that are far off rule the others.
+
+        Raises:
+            ContractError: there are more targets than outputs, or fewer.
         """
-        targets = targets.to(outputs.dtype).view(len(outputs), -1)
+        outputs, targets = outputs.view(len(outputs), -1), targets.to(outputs.dtype).view(len(targets), -1)
+        if outputs.shape != targets.shape:  # PyTorch would repeat the one for the other
+            raise ContractError(f"{outputs.shape[1]} outputs for {targets.shape[1]} targets of each sample")
         if self.mean is not None and self.std is not None:
             targets = (targets - targets.new_tensor(self.mean)) / targets.new_tensor(self.std)
-        return nn.functional.smooth_l1_loss(outputs.view(len(outputs), -1), targets)
+        return nn.functional.smooth_l1_loss(outputs, targets)
 
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Those of the metrics, which are given outputs in the units of the targets, (batch, numbers) both."""
