@@ -230,6 +230,11 @@ class TrainingSettings:
         "classes equally often. With auto the sampler, where the largest class has more than 10 times the images of "
         "the smallest.",
     )
+    fast_gradients: bool = setting(
+        True,
+        "Compute the weight gradients of large depthwise convolutions with more than three columns, in search and "
+        "training, in a faster way, where a short timing on this CPU shows that it is faster.",
+    )
     cutout: int = setting(0, "Side in px of the square that is cut out of training images. With 0 none is.", least=0)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from proxyless import files
 from proxyless.job import objects
 from proxyless.job.checkpoints import Checkpoints
+from proxyless.job.fast_gradients import plan_of_stage
 from proxyless.job.job import Job
 from proxyless.job.processor import moved, processor, within_quota
 from proxyless.job.seconds import timed
 from proxyless.latency.table import LatencyTable
+from proxyless.modules.depthwise import fast_weight_gradients
 from proxyless.search.loop import SearchLoop
 from proxyless.supernet import Supernet
 
@@ -31,6 +33,7 @@ def search(job: Job, table: LatencyTable | None) -> Supernet:
         update = objects.architecture_update(settings, supernet, table, task)
         budget = {} if settings.latency is None else {"budget_ms": settings.latency}
         checkpoints = Checkpoints(run.search_checkpoint, run.search_checkpoint_before, run.search_history, account)
+        plan = plan_of_stage(run.search_gradients, checkpoints, wanted=settings.training.fast_gradients)
         batches = job.data.batches(settings.search.batch_size, settings.seed, processor(), job.log.note)
         with batches as given, within_quota():
             loop = SearchLoop(
@@ -47,5 +50,6 @@ def search(job: Job, table: LatencyTable | None) -> Supernet:
                 advance=job.log.advance,
             )
             checkpoints.resume(loop, "search", job.log)
-            loop.run()
+            with fast_weight_gradients(supernet, plan):
+                loop.run()
         return supernet.cpu()

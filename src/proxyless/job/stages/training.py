@@ -9,10 +9,12 @@ from proxyless import files
 from proxyless.architecture import Architecture
 from proxyless.job import objects
 from proxyless.job.checkpoints import Checkpoints
+from proxyless.job.fast_gradients import plan_of_stage
 from proxyless.job.finished import load_network
 from proxyless.job.job import Job
 from proxyless.job.processor import moved, processor, within_quota
 from proxyless.job.seconds import timed
+from proxyless.modules.depthwise import fast_weight_gradients
 from proxyless.training.loop import TrainingLoop
 
 
@@ -37,6 +39,7 @@ def _write_weights(job: Job, architecture: Architecture) -> None:
         checkpoints = Checkpoints(
             run.training_checkpoint, run.training_checkpoint_before, run.training_history, account
         )
+        plan = plan_of_stage(run.training_gradients, checkpoints, wanted=settings.training.fast_gradients)
         batches = job.data.batches(settings.training.batch_size, settings.seed + 1, processor(), job.log.note)
         with batches as given, within_quota():
             loop = TrainingLoop(
@@ -49,6 +52,8 @@ def _write_weights(job: Job, architecture: Architecture) -> None:
                 advance=job.log.advance,
             )
             checkpoints.resume(loop, "training", job.log)
-            trained = loop.run().cpu().eval()
+            with fast_weight_gradients(loop.network, plan):
+                trained = loop.run()
+            trained.cpu().eval()
         with files.replacing(run.weights) as temporary:
             temporary.write_bytes(save({name: value.contiguous() for name, value in trained.state_dict().items()}))
