@@ -48,10 +48,10 @@ def in_turn(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, li
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for repeat in range(repeats + 1):
         for name, way in ways.items():
-            start = time.perf_counter()
+            start = time.process_time()
             way()
             if repeat:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(time.process_time() - start)
     return seconds
 
 
@@ -92,9 +92,9 @@ def step(px: int, batch: int, repeats: int) -> dict[str, Any]:
         for way in ways.values():
             way.run(path)
         for name, way in ways.items():
-            start = time.perf_counter()
+            start = time.process_time()
             way.run(path)
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(time.process_time() - start)
     known = decided.known
     return {"px": px, "batch": batch, "seconds": seconds, "timed": len(known), "in_strips": sum(known.values())}
 

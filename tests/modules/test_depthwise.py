@@ -8,10 +8,14 @@ import io
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
+from proxyless import Choice, Supernet
 from proxyless.modules import depthwise
 from proxyless.modules.copying import copied
 from proxyless.modules.depthwise import DepthwiseConvolution, Plan, fast_weight_gradients
+from proxyless.search.gradient import AllPathUpdate, TwoPathUpdate
+from proxyless.search.objective import TaskOnly
 
 KERNELS = [(5, 5), (7, 7), (3, 5), (9, 4), (1, 6), (2, 11)]
 STRIDES = [(1, 1), (2, 2), (2, 1), (1, 3)]
@@ -199,6 +203,32 @@ def test_a_network_is_changed_in_training_only(calls):
     assert [id(part) for part in net.modules()] == [id(part) for part in before]
     assert DepthwiseConvolution not in map(type, net.modules())
     assert [set(vars(m)) for m in net.modules()] == [set(a) for a in attributes]
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_what_the_backward_pass_runs_again_has_the_same_gradients(reentrant, calls):
+    plain, strips = pair(5, 1, 2, dtype=torch.double)
+    x = torch.randn(2, 6, 8, 8, dtype=torch.double, requires_grad=True)
+    for conv in (plain, strips):
+        checkpoint(conv, x, use_reentrant=reentrant).square().sum().backward()
+    torch.testing.assert_close(strips.weight.grad, plain.weight.grad)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("rule", [TwoPathUpdate, AllPathUpdate])
+def test_an_architecture_step_is_the_same_and_computes_no_weight_gradients(rule, calls):
+    batch = torch.randn(4, 8, 9, 9), torch.randint(8, (4,))
+    alphas = []
+    for plan in (None, Plan(small=0, timing=lambda *_: True)):
+        torch.manual_seed(0)
+        k5, k7 = (nn.Conv2d(8, 8, k, padding=k // 2, groups=8, bias=False) for k in (5, 7))
+        head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        supernet = Supernet(nn.Sequential(nn.Conv2d(8, 8, 1), Choice(k5=k5, k7=k7), head))
+        with fast_weight_gradients(supernet, plan):
+            rule(supernet, TaskOnly()).step(batch, nn.functional.cross_entropy)
+        alphas.append(supernet.alpha.detach().clone())
+    assert torch.equal(*alphas)
+    assert not calls
 
 
 def test_without_a_plan_a_network_stays_as_it_is():
