@@ -44,40 +44,31 @@ def weight_gradient(x: Tensor, gradient: Tensor, kernel: Pair, stride: Pair, pad
         padding: zeros on each side, vertically and horizontally.
     """
     images, channels, height, width = x.shape
-    rows, columns = gradient.shape[2:]
-    padded = width + 2 * padding[1]
-    wide = (padded - STRIP) // stride[1] + 1  # columns of the output of a strip; those beyond the convolution's are 0
-    per_image = height * padded * channels
-    chunk = max(1, min(images, CHUNK_BYTES // (per_image * x.element_size())))
-    # The strip that begins furthest to the right reads a little beyond the last row.
-    flat = x.new_zeros(chunk * per_image + (kernel[1] - STRIP) * channels)
-    inside = flat[: chunk * per_image].view(chunk, height, padded, channels)[:, :, padding[1] : padding[1] + width]
-    gradients = gradient.new_zeros(chunk, rows, wide, channels)
+    above, left = padding
+    rows, columns = height + 2 * above, width + 2 * left
+    out_rows, out_columns = gradient.shape[2:]
+    wide = (columns - STRIP) // stride[1] + 1  # of the output of a strip; what it has more than the convolution's is 0
     last = kernel[1] - STRIP
     starts = [*range(0, last, STRIP), last]  # the last strip may overlap the one before it
-    strip_weight = x.new_empty(channels, 1, kernel[0], STRIP)
+    per_image = rows * columns * channels
+    strides = (per_image, 1, columns * channels, channels)
+    chunk = max(1, min(images, CHUNK_BYTES // (per_image * x.element_size())))
+    # The zeros around the input are in the copy: where oneDNN adds more than two rows of them itself, it is slow again.
+    # The strip that begins furthest to the right reads a little beyond the last row.
+    flat = x.new_zeros(chunk * per_image + last * channels)
+    inside = flat[: chunk * per_image].view(chunk, rows, columns, channels)
+    inside = inside[:, above : above + height, left : left + width]
+    gradients = gradient.new_zeros(chunk, out_rows, wide, channels)
+    weight = x.new_empty(channels, 1, kernel[0], STRIP)
     sums: dict[int, Tensor] = {}
     for first in range(0, images, chunk):
         some = min(chunk, images - first)
         inside[:some].copy_(x[first : first + some].permute(0, 2, 3, 1))
-        gradients[:some, :, :columns].copy_(gradient[first : first + some].permute(0, 2, 3, 1))
+        gradients[:some, :, :out_columns].copy_(gradient[first : first + some].permute(0, 2, 3, 1))
+        of_outputs = gradients[:some].permute(0, 3, 1, 2)
         for start in starts:
-            strip = flat.as_strided(
-                (some, channels, height, padded), (per_image, 1, padded * channels, channels), start * channels
-            )
-            found = torch.ops.aten.convolution_backward(
-                gradients[:some].permute(0, 3, 1, 2),
-                strip,
-                strip_weight,
-                None,
-                stride,
-                (padding[0], 0),
-                (1, 1),
-                False,
-                (0, 0),
-                channels,
-                [False, True, False],
-            )[1]
+            shifted = flat.as_strided((some, channels, rows, columns), strides, start * channels)
+            found = _gradients(of_outputs, shifted, weight, stride, (0, 0), wanted=[False, True, False])[1]
             sums[start] = found if start not in sums else sums[start].add_(found)
     result = x.new_empty(channels, 1, *kernel)
     for start, total in sums.items():
