@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py [--large] [--repeats 5]
 
-Both ways run in one process and one thread, in turn, so that other load falls on both alike. What is compared are
+Both ways run in one process and one thread, in turn; times are CPU times, so that other load matters less. Compared are
 medians of the ratios of neighbours. Layers: the weight gradient alone. Steps: a weight step of the space ``mobilenet``
 on uniform paths, the same paths for both ways; strips are used where the timing of a plan says so, as in ``proxyless
 search`` (:class:`proxyless.modules.depthwise.Plan`). ``--large`` adds 224 px. Writes ``benchmarks/results/speed.json``
