@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from timm.models.efficientnet import EfficientNet
 
 NUMBERING = "official_blocks"
-"""Attribute of a timm model: the :class:`Form` of its file, and for each block there whether the model has it.
-
-The removed blocks have left no trace in the model, yet they count in the names of the authors' checkpoints.
-"""
+"""Attribute of a timm model: see :func:`number_blocks`."""
 
 
 def number_blocks(model: nn.Module, kept: Sequence[bool], form: Form = OLDER) -> None:
-    """Remember in ``model`` which blocks of the authors' numbering it has (the others are removed), and its form."""
+    """Remember in ``model`` the form of its file, and for each block there whether the model has it.
+
+    The removed blocks have left no trace in the model, yet they count in the names of the authors' checkpoints.
+    """
     setattr(model, NUMBERING, (form, tuple(kept)))
 
 
