@@ -92,7 +92,9 @@ def merged(settings: Any, values: Mapping[Any, Any], where: str = "") -> Any:
     for name, value in values.items():
         if name not in fields:
             near = nearest(str(name), fields)
-            mend = f"did you mean {where}{near}?" if near else f"there is {', '.join(fields)}"
+            below = [f"{where}{section}.{name}" for section in fields if _has(getattr(settings, section), name)]
+            meant = [f"{where}{near}"] if near else below
+            mend = f"did you mean {' or '.join(meant)}?" if meant else f"there is {', '.join(fields)}"
             raise ProxylessError(f"unknown setting {where}{name}: {mend}")
         current = getattr(settings, name)
         if dataclasses.is_dataclass(current):
@@ -104,6 +106,11 @@ def merged(settings: Any, values: Mapping[Any, Any], where: str = "") -> Any:
         else:
             changes[name] = checked(fields[name], hints[name], value, f"setting {where}{name}")
     return dataclasses.replace(settings, **changes)
+
+
+def _has(section: Any, name: Any) -> bool:
+    """Whether a value of a dataclass is a section with a setting of that name."""
+    return dataclasses.is_dataclass(section) and any(item.name == name for item in dataclasses.fields(section))
 
 
 def checked(item: dataclasses.Field[Any], hint: Any, value: Any, called: str) -> Any:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import proxyless
-from proxyless import Choice, Classification, ProxylessError, Regression
+from proxyless import Choice, Classification, ProxylessError, Regression, Task
 
 
 def net(outputs: int = 2) -> nn.Module:
@@ -34,6 +34,29 @@ class SaysFour:
         return iter(())
 
 
+class Nameless(Task):
+    metrics = ("accuracy",)
+
+    def loss(self, outputs, targets):
+        return nn.functional.cross_entropy(outputs, targets, reduction="none")
+
+
+class WithoutMetric(Nameless):
+    name = "without-metric"
+    metrics = ()
+
+
+class LossOfEachSample(Nameless):
+    name = "of-each"
+
+
+class LossOfNumber(Nameless):
+    name = "of-number"
+
+    def loss(self, outputs, targets):
+        return 3.0
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -41,6 +64,14 @@ class SaysFour:
         ({"network": nn.Linear}, "network: must be a torch.nn.Module with Choices, got <class"),
         ({"task": Regression}, r"task: must be a proxyless.Task, such as Classification\(\), or a name, got <class"),
         ({"task": 3}, "task: must be a proxyless.Task"),
+        ({"task": Nameless()}, "task: the class Nameless needs a name and at least one metric"),
+        ({"task": WithoutMetric()}, "task: the class WithoutMetric needs a name and at least one metric"),
+        ({"task": LossOfEachSample()}, r"the loss must be a tensor without dimensions, got float32 \(8,\)"),
+        ({"task": LossOfNumber()}, "the loss must be a tensor without dimensions, got a float"),
+        ({"task": Classification(["a", "b", "c"])}, "train: the task classification .*: 2 outputs for 3 names"),
+        ({"task": Classification(metrics=[max])}, "metrics must be a list of Metrics or of their names, got"),
+        ({"settings": ["search.epochs"]}, "settings: must be a mapping such as"),
+        ({"config": {"search.epochs": 1}}, "config: must be a path, got"),
         ({"train": torch.rand(8, 1, 6, 6)}, r"train: a batch must be \(inputs, targets\), got a Tensor"),
         ({"valid": "photos"}, r"valid: a batch must be \(inputs, targets\), got a str"),
         ({"test": SaysFour()}, "test: its length is 4, but it has no batch"),
@@ -106,3 +137,11 @@ def test_inputs_that_the_network_cannot_take_are_one_line(finished):
 def test_a_run_is_shown_by_its_folder_alone(finished):
     run, _ = finished
     assert repr(run) == f"Run(path={run.path!r})"
+
+
+def test_a_training_that_diverges_in_its_last_step_is_one_line(tmp_path):
+    """Its loss is finite in each step, but not with the weights after the last one."""
+    loaders = {"train": batches() * 2, "valid": batches(), "test": batches()}
+    given = {"search_loss": "none", "search_epochs": 1, "training_epochs": 1, "training_learning_rate": 1e30}
+    with pytest.raises(ProxylessError, match="the valid_loss is no longer finite: lower training"):
+        proxyless.search(network=net(), **loaders, **given, device="cpu", quiet=True, out=tmp_path / "run")

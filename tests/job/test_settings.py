@@ -31,6 +31,7 @@ def test_a_file_changes_what_it_names_and_nothing_else(tmp_path):
     [
         ("latencyy: 1", "unknown setting latencyy: did you mean latency?"),
         ("search:\n  epoch: 1", "unknown setting search.epoch: did you mean search.epochs?"),
+        ("epochs: 1", "unknown setting epochs: did you mean search.epochs or training.epochs?"),
         ("zzz: 1", "unknown setting zzz: there is data, task, device"),
         ("latency: fast", "setting latency must be a number or null, got 'fast'"),
         ("seed: 1.5", "setting seed must be a whole number, got 1.5"),

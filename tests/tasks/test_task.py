@@ -120,3 +120,24 @@ def test_totals_weigh_batches_by_their_size():
     totals.add(torch.tensor([[1.0, 0.0]]), torch.tensor([1]), torch.tensor(5.0))
     assert totals.figures("valid_") == {"valid_loss": 2.0, "valid_accuracy": 0.75}
     assert totals.samples == 4
+
+
+@pytest.mark.parametrize("kind", ["classification", "multi-label", "regression", "segmentation"])
+@pytest.mark.parametrize("names", [10, "abc", [1, 2]])
+def test_names_that_are_no_list_of_names_are_one_line(kind, names):
+    with pytest.raises(ProxylessError, match="the names of a task must be a list"):
+        make(kind, names)
+
+
+@pytest.mark.parametrize("kind", ["classification", "multi-label", "segmentation", "regression"])
+def test_another_number_of_names_than_outputs_is_one_line(kind):
+    task, outputs = make(kind, ["a", "b", "c"]), torch.rand(4, 2)
+    targets = torch.rand(4, 2).round() if kind in ("multi-label", "regression") else torch.arange(4) % 2
+    with pytest.raises(ProxylessError, match="2 outputs for 3 names"):
+        task.sums(outputs, targets)
+
+
+def test_metrics_that_are_no_list_of_metrics_are_one_line():
+    for metrics in ("accuracy", [max]):
+        with pytest.raises(ProxylessError, match="metrics must be a list of Metrics or of their names"):
+            _ = Classification(metrics=metrics).metric

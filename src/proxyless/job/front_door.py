@@ -111,9 +111,11 @@ def search(
     from proxyless.job.settings import load as load_settings
 
     folder = _path("out", out)
-    chosen = load_settings(config) if config is not None else Settings()
+    chosen = load_settings(_path("config", config)) if config is not None else Settings()
     named = {"data": data, "device": device, "latency": latency}
     given = {name: value for name, value in named.items() if value is not None}
+    if settings is not None and not isinstance(settings, Mapping):
+        raise ProxylessError(f"settings: must be a mapping such as {{'search.epochs': 3}}, got {short(settings)}")
     further = {**(settings or {}), **_dotted(more)}
     chosen = chosen.replace(given | further)
     loaders = {"train": train, "valid": valid, "test": test}
@@ -297,4 +299,6 @@ def _task(task: Task | str) -> Task:
         return tasks.make(task)
     if not isinstance(task, tasks.Task):
         raise ProxylessError(f"task: must be a proxyless.Task, such as Classification(), or a name, got {short(task)}")
+    if not isinstance(getattr(task, "name", None), str) or not getattr(task, "metrics", None):
+        raise ProxylessError(f"task: the class {type(task).__name__} needs a name and at least one metric")
     return task

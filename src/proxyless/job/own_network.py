@@ -189,7 +189,9 @@ class Loaders:
                     what = f"the network cannot run on {_in_words(inputs)}"
                     raise ProxylessError(f"{name}: {what}: {first_line(error)}") from error
                 try:
-                    self.task.loss(outputs, targets)
+                    loss = self.task.loss(outputs, targets)
+                    if not isinstance(loss, Tensor) or loss.dim():
+                        raise ContractError(f"the loss must be a tensor without dimensions, got {_in_words(loss)}")
                     self.task.sums(outputs, targets)
                 except Exception as error:  # of whatever kind the task raises
                     what = f"outputs, {_in_words(outputs)}, and targets, {_in_words(targets)}"

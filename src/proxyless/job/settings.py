@@ -280,7 +280,7 @@ class Settings:
         """
         nested: dict[str, Any] = {}
         for name, value in values.items():
-            *sections, last = name.split(".")
+            *sections, last = str(name).split(".")
             target = nested
             for part in sections:
                 target = target.setdefault(part, {})

@@ -22,6 +22,7 @@ from proxyless.modules.modes import batch_statistics
 from proxyless.search.steps import ArchitectureUpdate
 from proxyless.supernet import SharedStart, Supernet
 from proxyless.tasks import Forward, Task, Totals
+from proxyless.tasks.totals import check_finite
 
 Metrics = dict[str, Any]
 
@@ -205,7 +206,9 @@ class SearchLoop:
                 if not math.isfinite(metrics["loss"]):
                     raise ProxylessError("the loss of the supernet is no longer finite: lower search.learning_rate")
                 if last:
-                    metrics |= self.evaluate(supernet.most_probable())
+                    found = self.evaluate(supernet.most_probable())
+                    check_finite(found, "search.learning_rate")
+                    metrics |= found
                 self.report(metrics)
                 self.advance(self.epoch * steps + step + 1, (schedule.warmup_epochs + schedule.epochs) * steps, metrics)
 

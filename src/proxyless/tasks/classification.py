@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from proxyless.tasks.metric import Metric, Sums, ratio, register_metric
 from proxyless.tasks.registry import register_task
-from proxyless.tasks.task import Confusion, Table, Task
+from proxyless.tasks.task import Confusion, Table, Task, check_names, checked_names
 
 
 def confusion(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -83,6 +83,9 @@ class Classification(Task):
     label_smoothing: float | None = None
     class_weights: tuple[float, ...] | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", checked_names(self.classes))
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Plain cross-entropy."""
         return nn.functional.cross_entropy(outputs, targets)
@@ -101,6 +104,7 @@ class Classification(Task):
 
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Those of the metrics, and the confusion matrix."""
+        check_names(self.classes, outputs)
         return super().sums(outputs, targets) | confusion(outputs, targets)
 
     def reward(self, sums: Sums) -> float:
@@ -208,12 +212,16 @@ class MultiLabel(Task):
     labels: tuple[str, ...] = ()
     metrics: Sequence[Metric | str] = (F1, EXACT)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", checked_names(self.labels))
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Binary cross-entropy, the mean over images and labels."""
         return nn.functional.binary_cross_entropy_with_logits(outputs, targets.to(outputs.dtype))
 
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Those of the metrics, and counts for each label."""
+        check_names(self.labels, outputs)
         return super().sums(outputs, targets) | _marked(outputs, targets)
 
     def predict(self, outputs: Tensor) -> list[Any]:

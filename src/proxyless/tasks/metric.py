@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from proxyless.errors import ProxylessError, short
 from proxyless.registry import Registry
 
 Sums = Mapping[str, Tensor]
@@ -124,6 +125,8 @@ def find(metrics: Iterable[Metric | str]) -> tuple[Metric, ...]:
     Raises:
         ProxylessError: no metric of that name is registered.
     """
+    if isinstance(metrics, str) or not all(isinstance(metric, str | Metric) for metric in metrics):
+        raise ProxylessError(f"metrics must be a list of Metrics or of their names, got {short(metrics)}")
     return tuple(METRICS.get(metric) if isinstance(metric, str) else metric for metric in metrics)
 
 

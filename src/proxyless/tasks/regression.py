@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from proxyless.errors import ContractError, ProxylessError
 from proxyless.tasks.metric import Metric, Sums, register_metric
 from proxyless.tasks.registry import register_task
-from proxyless.tasks.task import Table, Task
+from proxyless.tasks.task import Table, Task, check_names, checked_names
 
 
 def _errors(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -88,6 +88,7 @@ class Regression(Task):
     metrics: Sequence[Metric | str] = (RMSE, MAE, R2)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "names", checked_names(self.names))
         known = (self.mean or (), self.std or ())
         if not all(isinstance(value, int | float) and math.isfinite(value) for values in known for value in values):
             raise ValueError("mean and std must be finite numbers")
@@ -118,6 +119,7 @@ class Regression(Task):
         """Those of the metrics, which are given outputs in the units of the targets, (batch, numbers) both."""
         outputs = self._in_units(outputs.double().view(len(outputs), -1))
         targets = targets.view(len(targets), -1)
+        check_names(self.names, outputs)
         return super().sums(outputs, targets) | _errors(outputs, targets)
 
     def reward(self, sums: Sums) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from proxyless.tasks.classification import confusion
 from proxyless.tasks.metric import Metric, Sums, ratio, register_metric
 from proxyless.tasks.registry import register_task
-from proxyless.tasks.task import Confusion, Table, Task
+from proxyless.tasks.task import Confusion, Table, Task, check_names, checked_names
 
 
 def _intersections(sums: Sums) -> list[float | None]:
@@ -66,6 +66,9 @@ class Segmentation(Task):
     classes: tuple[str, ...] = ()
     metrics: Sequence[Metric | str] = (MEAN_IOU, PIXEL_ACCURACY)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", checked_names(self.classes))
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy, the mean over pixels that have a class; 0 where none has."""
         known = (targets >= 0) & (targets < outputs.shape[1])
@@ -74,6 +77,7 @@ class Segmentation(Task):
 
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Those of the metrics, and the confusion matrix of pixels."""
+        check_names(self.classes, outputs)
         return super().sums(outputs, targets) | confusion(outputs, targets)
 
     def predict(self, outputs: Tensor) -> list[Any]:

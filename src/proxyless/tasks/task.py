@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from proxyless.errors import ContractError
+from proxyless.errors import ContractError, short
 from proxyless.tasks.metric import Metric, Sums, find, sums_of
 
 Forward = Callable[[nn.Module, Any], tuple[Any, Any]]
@@ -47,6 +47,27 @@ class Confusion:
     matrix: Tensor
     classes: tuple[str, ...]
     counted: str = "images"
+
+
+def check_names(names: Sequence[str], outputs: Tensor) -> None:
+    """Make sure that the outputs (batch, names, ...) have a name each, where there are names.
+
+    Raises:
+        ContractError: there are more names than outputs, or fewer.
+    """
+    if names and len(names) != outputs.shape[1]:
+        raise ContractError(f"{outputs.shape[1]} outputs for {len(names)} names")
+
+
+def checked_names(names: Any) -> tuple[str, ...]:
+    """Names that a user gives a task, as a tuple.
+
+    Raises:
+        ContractError: they are no list of names.
+    """
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise ContractError(f"the names of a task must be a list, such as ['cat', 'dog'], got {short(names)}")
+    return tuple(names)
 
 
 def pair(batch: Any) -> tuple[Any, Any]:

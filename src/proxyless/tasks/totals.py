@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from proxyless.errors import ProxylessError
 from proxyless.tasks.task import Task
 
 
@@ -54,3 +57,19 @@ class Totals:
         figures = self.task.figures(self.on_cpu())
         loss = float("nan") if self.loss is None else float(self.loss) / self.samples
         return {f"{prefix}loss": loss} | {f"{prefix}{name}": value for name, value in figures.items()}
+
+
+def check_finite(figures: Mapping[str, float], rate: str) -> None:
+    """Make sure that losses and metrics are finite numbers, as the files of a run hold no others.
+
+    Args:
+        figures: by name, losses and metrics.
+        rate: the setting of the learning rate, which is mostly the reason.
+
+    Raises:
+        ProxylessError: one is not; names it.
+    """
+    for name, value in figures.items():
+        if not math.isfinite(value):
+            mend = f"lower {rate}" if name.endswith("loss") else f"lower {rate}, or mend the metric"
+            raise ProxylessError(f"the {name} is no longer finite: {mend}")

@@ -17,6 +17,7 @@ from proxyless.files.checkpoints import load_optimizer
 from proxyless.modules.copying import copied
 from proxyless.modules.modes import evaluation
 from proxyless.tasks import Forward, Task, Totals
+from proxyless.tasks.totals import check_finite
 
 Metrics = dict[str, Any]
 
@@ -123,7 +124,7 @@ class TrainingLoop:
         """Run what is left of the training; returns the network to deliver.
 
         Raises:
-            ProxylessError: the loss is no longer finite.
+            ProxylessError: the loss is no longer finite, or a metric is not.
         """
         while self.epoch < self.recipe.epochs:
             started = time.perf_counter()
@@ -157,7 +158,9 @@ class TrainingLoop:
                     raise ProxylessError("the loss is no longer finite: lower training.learning_rate")
                 self.advance(self.epoch * steps + number + 1, recipe.epochs * steps, partial)
         valid = evaluate(self.average, self.data.valid(), task, self.forward)
-        return totals.figures() | valid.figures("valid_") | {"learning_rate": self.optimizer.param_groups[0]["lr"]}
+        figures = totals.figures() | valid.figures("valid_")
+        check_finite(figures, "training.learning_rate")
+        return figures | {"learning_rate": self.optimizer.param_groups[0]["lr"]}
 
     @torch.no_grad()
     def _average(self) -> None:
