@@ -63,11 +63,11 @@ class Latencies(Enum):
         return (Latencies.FILE, Latencies.MEASURED, Latencies.FILE, Latencies.MEASURED_AGAIN)[number % 4]
 
 
-def command(out: Path, latencies: Latencies) -> list[str]:
+def command(out: Path, latencies: Latencies, cache: Path) -> list[str]:
     device = "cpu" if latencies.here else str(SAMPLE / "table.json")
     derivation = "most-probable" if latencies is Latencies.MEASURED else "budget"
-    cache = str(out.parent / "cache")
-    chosen = ["--device", device, "--search-derivation", derivation, "--measure-cache", cache, "--out", str(out)]
+    chosen = ["--device", device, "--search-derivation", derivation]
+    chosen += ["--measure-cache", str(cache), "--out", str(out)]
     return [sys.executable, "-m", "proxyless", "search", *JOB, *chosen]
 
 
@@ -216,7 +216,7 @@ def once(
     if kind == "full-disk":
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)], check=True)
     run = place / "run"
-    words, variables = command(run, latencies), environment(temporary)
+    words, variables = command(run, latencies, place / "cache"), environment(temporary)
     started = time.monotonic()
     job = Running(words, variables, CORE if latencies.here else None)
     hit = job.reached(stage, share * lengths[stage])
@@ -242,7 +242,7 @@ def once(
     compared = whole
     if latencies.here and not again.returncode:
         compared = given_latencies(run, folder / "compared", latencies)
-        again = continued(command(compared, latencies), variables)
+        again = continued(command(compared, latencies, place / "cache"), variables)
     found |= {
         "rounds": rounds,
         "rounds_lost": lost,
@@ -305,7 +305,7 @@ def main() -> None:
             whole = folder / latencies.name
             started = time.monotonic()
             with load(CORE) if latencies.here else nullcontext():
-                first = continued(command(whole, latencies), environment(folder))
+                first = continued(command(whole, latencies, folder / "cache"), environment(folder))
             if first.returncode:
                 sys.exit(first.stderr)
             lengths[latencies.here] = lasts(whole, time.monotonic() - started)
