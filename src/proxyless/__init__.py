@@ -72,7 +72,7 @@ if TYPE_CHECKING:
         register_task,
     )
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = [
     "AllPathUpdate",
