@@ -77,7 +77,7 @@ EXACT = register_metric(Metric.mean("counted_right", _right, higher_is_better=Tr
 class Counting(Task):
     """How many there are of something."""
 
-    name = "counting"
+    name = "counted"
     metrics = ("counted_right",)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ def test_a_task_and_a_metric_do_the_whole_job_by_name(tmp_path: Path):
     loaders = {"train": batches, "valid": batches, "test": batches}
     rates = {"search_learning_rate": 1e-4, "training_learning_rate": 1e-4}
     settings = rates | {"search_loss": "none", "search_epochs": 1, "training_epochs": 1, "device": "cpu-traced"}
-    run = proxyless.search(network=network, task="counting", out=tmp_path / "run", quiet=True, **loaders, **settings)
+    run = proxyless.search(network=network, task="counted", out=tmp_path / "run", quiet=True, **loaders, **settings)
     assert 0 <= run.result["test_counted_right"] <= 1
 
 
