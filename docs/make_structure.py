@@ -146,7 +146,9 @@ def table() -> str:
 
 def filled(page: str) -> str:
     """The page with the structure of the package as it is now."""
-    return re.sub(r"(<!-- structure -->\n).*?(\n<!-- end -->)", lambda m: m[1] + table() + m[2], page, flags=re.DOTALL)
+    return re.sub(
+        r"(<!-- structure -->\n).*?(<!-- end -->)", lambda m: m[1] + table() + "\n" + m[2], page, flags=re.DOTALL
+    )
 
 
 def lines() -> dict[str, int]:

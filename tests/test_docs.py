@@ -105,6 +105,7 @@ def test_the_page_of_the_architecture_shows_the_structure_of_the_package():
     assert structure.circle(graph) == []
     page = (ROOT / "docs" / "architecture.md").read_text()
     assert page == structure.filled(page), "run python docs/make_structure.py"
+    assert structure.table() in page
 
 
 def names_on_the_page_of_the_architecture() -> list[str]:
