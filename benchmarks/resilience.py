@@ -265,7 +265,7 @@ def good(found: dict[str, object]) -> bool:
         or found["left_in_temporary"]
         or found["partial"]
         or found["different"]
-        or found["rounds_lost"]
+        or found.get("rounds_lost")
     )
     # Before Python has begun, a signal ends it by itself.
     return clean and found["continued"] == 0 and (found["exit_code"] in codes or found["exit_code"] == -15)
@@ -283,8 +283,8 @@ def written(results: list[dict[str, object]], path: Path) -> None:
     lines += ["", "Disturbed in: " + ", ".join(f"{name} {count}" for name, count in stages.items()) + "."]
     spared = sum(not found["disturbed"] for found in results)
     lines += [f"Over before they could be disturbed: {spared}."] if spared else []
-    kept = [int(str(found["rounds"])) for found in results if found["stage"] == "measure" and found["disturbed"]]
-    lost = sum(bool(found["rounds_lost"]) for found in results)
+    kept = [int(str(found.get("rounds", 0))) for found in results if found["stage"] == "measure" and found["disturbed"]]
+    lost = sum(bool(found.get("rounds_lost")) for found in results)
     lines += [f"Rounds of measuring finished by then: {', '.join(map(str, kept))}; jobs that lost one: {lost}."]
     path.with_suffix(".md").write_text("\n".join(lines) + "\n")
 
