@@ -247,7 +247,7 @@ def once(
         "rounds": rounds,
         "rounds_lost": lost,
         "continued": again.returncode,
-        "error": again.stderr.strip()[-300:],
+        "error": again.stderr.strip()[-300:] if again.returncode else "",
         "different": None if again.returncode else differences(run, compared, latencies),
         "partial": sorted(path.name for path in run.rglob(".*")),
         "seconds": round(time.monotonic() - started, 1),
