@@ -165,7 +165,7 @@ def register_runtime(
 
     Example:
         >>> import numpy as np
-        >>> from proxyless import list_devices, register_runtime
+        >>> from proxyless import ProxylessError, list_devices, register_runtime
         >>> from proxyless.latency.device import Device
         >>> @register_runtime("made-up", title="Made up", devices=[Device("made-up-chip", "made-up")])
         ... class MadeUp:
@@ -174,7 +174,7 @@ def register_runtime(
         ...     def prepare(self, module, inputs, device):
         ...         ...  # returns an object that times the module: Prepared
         ...     def load(self, model, inputs, device):
-        ...         raise NotImplementedError("it runs no files")
+        ...         raise ProxylessError("Made up runs no files")
         >>> {device.name: device.title for device in list_devices()}["made-up-chip"]
         'Made up'
     """
