@@ -85,6 +85,14 @@ def script(name: str):
     return module
 
 
+def test_results_name_no_folder_of_the_machine_that_they_were_made_on():
+    """But for folders that every machine has."""
+    for path in (ROOT / "benchmarks" / "results").iterdir():
+        text = path.read_text()
+        found = re.findall(r"(?<![\w.~<>:/)-])/(?!tmp/|usr/|proc/|dev/|sys/|etc/)[A-Za-z]\w*/[\w./-]+", text)
+        assert not found, f"{path.name}: {found[0]}"
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/benchmarks.md"])
 def test_quoted_figures_are_those_that_the_benchmarks_wrote(page):
     text = (ROOT / page).read_text()
